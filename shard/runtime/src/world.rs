@@ -1,0 +1,121 @@
+//! What the free functions of this crate find on the current thread: the core they run on.
+
+use crate::bell::Bell;
+use crate::channel::{Event, Gate};
+use crate::glommio_body;
+use crate::machine::Stop;
+use crate::task::Class;
+use crate::time::{self, Monotonic};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Everything of one core. Lives on its thread from before `shard_main` until after its last task.
+pub(crate) struct World {
+    pub(crate) shard: usize,
+    pub(crate) seed: u64,
+    pub(crate) bell: Arc<Bell>,
+    /// Notified whenever the bell was rung.
+    pub(crate) rung: Event,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) tasks: Tasks,
+    /// Blocking calls under way.
+    pub(crate) blocking: Gate,
+    /// When the running task was polled.
+    pub(crate) run_started: Cell<Monotonic>,
+    /// Class of the running task.
+    pub(crate) class: Cell<Class>,
+    /// How often a task that is not in the background was polled.
+    pub(crate) runs_of_others: Cell<u64>,
+    pub(crate) body: glommio_body::Core,
+}
+
+/// The unfinished tasks of a core, in the order of their birth.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    next: Cell<u64>,
+    handles: RefCell<BTreeMap<u64, glommio_body::Handle>>,
+}
+
+impl Tasks {
+    /// A number for a new task.
+    pub(crate) fn number(&self) -> u64 {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        number
+    }
+
+    pub(crate) fn insert(&self, number: u64, handle: glommio_body::Handle) {
+        self.handles.borrow_mut().insert(number, handle);
+    }
+
+    /// Takes the handle of a task out; who drops it cancels the task.
+    pub(crate) fn remove(&self, number: u64) -> Option<glommio_body::Handle> {
+        self.handles.borrow_mut().remove(&number)
+    }
+
+    fn take_all(&self) -> BTreeMap<u64, glommio_body::Handle> {
+        std::mem::take(&mut *self.handles.borrow_mut())
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+}
+
+/// The core of this thread, if it is one.
+pub(crate) fn try_current() -> Option<Rc<World>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// The core of this thread.
+///
+/// # Panics
+/// On a thread that is not a core.
+pub(crate) fn current() -> Rc<World> {
+    try_current().expect("called on a core of a machine that runtime::start made")
+}
+
+/// Makes `world` the world of this thread until the guard is dropped.
+pub(crate) fn install(world: Rc<World>) -> Installed {
+    let before = CURRENT.with(|current| current.borrow_mut().replace(world));
+    assert!(before.is_none(), "one core per thread");
+    Installed
+}
+
+pub(crate) struct Installed;
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        // A thread that is going away has no current world any more: nothing to do then.
+        CURRENT.try_with(|current| drop(current.borrow_mut().take())).ok();
+    }
+}
+
+impl World {
+    /// Notes that a task of `class` is about to be polled.
+    pub(crate) fn begin_run(&self, class: Class) {
+        self.run_started.set(time::now());
+        self.class.set(class);
+        if class != Class::Background {
+            self.runs_of_others.set(self.runs_of_others.get().wrapping_add(1));
+        }
+    }
+
+    /// The order of a core's end: cancel what still runs until nothing does, then let the blocking
+    /// calls under way finish, because their threads answer to this core.
+    pub(crate) async fn end(&self) {
+        loop {
+            let handles = self.tasks.take_all();
+            if handles.is_empty() {
+                break;
+            }
+            // Youngest first: a task's helpers go before the task that lives on them.
+            for handle in handles.into_values().rev() {
+                handle.cancel().await;
+            }
+        }
+        self.blocking.close().await;
+    }
+}
