@@ -1,0 +1,26 @@
+//! The log of a partition: batches, segments, indexes, recovery and the memory-only log.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod checkpoint;
+pub mod durability;
+pub mod ids;
+pub mod index;
+pub mod limits;
+pub mod mark;
+pub mod partition;
+pub mod partition_file;
+pub mod recovery;
+pub mod recovery_file;
+pub mod segment;
+pub mod sessions;
+
+#[cfg(test)]
+mod golden_tests;
+mod layout;
+mod segment_file;
+mod tail;
+#[cfg(test)]
+mod testing;
+
+pub use layout::FormatError;

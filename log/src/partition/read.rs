@@ -1,0 +1,155 @@
+//! Finding what a reader asks for: in the tail, or where in which file.
+
+use std::ops::Range;
+
+use pyralog_runtime::buffer::Slice;
+
+use super::{Closed, Machine};
+use crate::ids::{Offset, Timestamp};
+use crate::limits::DAMAGES_MAX;
+use crate::recovery::Damage;
+use crate::segment::FilePosition;
+use crate::tail::Span;
+
+/// Where the records are that a reader asks for.
+#[derive(Debug)]
+pub(crate) enum Located {
+    /// Nowhere: the offset is not readable.
+    OutOfRange,
+    /// Nowhere yet: the offset is the next to come.
+    AtEnd,
+    /// In memory: the slices were appended; these are their offsets.
+    InTail(Offset, Offset),
+    /// In a file.
+    InFile(FilePlan),
+    /// Damaged.
+    Damaged(Range<Offset>),
+}
+
+/// What to read from which segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FilePlan {
+    /// Base offset of the segment.
+    pub(crate) segment: Offset,
+    /// The segment, if it is not the one being written.
+    pub(crate) closed: Option<Closed>,
+    /// The offset asked for.
+    pub(crate) from: Offset,
+    /// No record at or above it.
+    pub(crate) limit: Offset,
+    /// Where to start walking, if the index is at hand.
+    pub(crate) start: Option<FilePosition>,
+}
+
+impl Machine {
+    /// Finds the batch that contains `from`. What is in memory is appended to `slices`: at least one
+    /// batch, at most `bytes_max` bytes.
+    pub(crate) fn locate(
+        &mut self,
+        from: Offset,
+        bytes_max: usize,
+        slices: &mut Vec<Slice>,
+    ) -> Located {
+        let marks = self.watermarks();
+        if from < marks.low || from > marks.high {
+            return Located::OutOfRange;
+        }
+        if from == marks.high {
+            return Located::AtEnd;
+        }
+        if from >= self.tail.end() {
+            self.expose();
+        }
+        let limit = marks.high.min(self.tail.end());
+        if from >= self.tail.start()
+            && let Some((first, next)) = self.tail.read(from, limit, bytes_max, slices)
+        {
+            self.stats.tail_reads += 1;
+            return Located::InTail(first, next);
+        }
+        let damaged = |offsets: &Range<Offset>| offsets.start <= from && from < offsets.end;
+        if let Some(damage) = self.damages.iter().find(|damage| damaged(&damage.offsets)) {
+            return Located::Damaged(damage.offsets.clone());
+        }
+        Located::InFile(self.plan(from, marks.high.min(self.written)))
+    }
+
+    /// Reads of memory logs reach what is not written yet: puts it into the tail.
+    pub(crate) fn expose(&mut self) {
+        if self.is_memory() {
+            self.seal_memory_group();
+            return;
+        }
+        for group in &mut self.queue {
+            let (at, base) = group.in_tail;
+            if base < group.end {
+                let span = Span { base, end: group.end, time: group.time };
+                self.tail.copy(span, &group.body()[at..]);
+                group.in_tail = (group.body_len(), group.end);
+            }
+        }
+    }
+
+    fn plan(&self, from: Offset, limit: Offset) -> FilePlan {
+        let behind = |damage: &&Damage| damage.offsets.start > from;
+        let damage = self.damages.iter().filter(behind).map(|damage| damage.offsets.start).min();
+        let limit = damage.map_or(limit, |start| start.min(limit));
+        if from >= self.head.segment {
+            let (segment, start) = (self.head.segment, self.head.index.position_of(from));
+            return FilePlan { segment, closed: None, from, limit, start: Some(start) };
+        }
+        let after = self.closed.partition_point(|closed| closed.base <= from);
+        let closed = self.closed[after.saturating_sub(1)];
+        let limit = limit.min(closed.end);
+        FilePlan { segment: closed.base, closed: Some(closed), from, limit, start: None }
+    }
+
+    /// Bytes of batches that a reader at `offset` can read; `u64::MAX` if it is older than the tail.
+    pub(crate) fn readable_bytes(&self, offset: Offset) -> u64 {
+        let high = self.watermarks().high;
+        if offset >= high {
+            return 0;
+        }
+        let Some(from_offset) = self.tail.bytes_from(offset.min(self.tail.end())) else {
+            return u64::MAX;
+        };
+        let from_high = self.tail.bytes_from(high.min(self.tail.end())).unwrap_or(0);
+        let not_in_tail = if high > self.tail.end() {
+            self.queue.iter().map(|group| (group.body_len() - group.in_tail.0) as u64).sum()
+        } else {
+            0
+        };
+        from_offset - from_high + not_in_tail
+    }
+
+    /// Where to look for the first record created at or after `time`, if any is in a file.
+    pub(crate) fn plan_of_time(&self, time: Timestamp) -> Option<FilePlan> {
+        let in_head = self.head.index.time_max() >= time;
+        let closed = self.closed.iter().find(|closed| closed.time_max >= time).copied();
+        let (segment, limit) = match &closed {
+            Some(closed) => (closed.base, closed.end),
+            None if in_head => (self.head.segment, self.watermarks().high.min(self.written)),
+            None => return None,
+        };
+        Some(FilePlan { segment, closed, from: segment, limit, start: None })
+    }
+
+    /// The first batch in memory with a record created at or after `time`.
+    pub(crate) fn first_in_tail(&mut self, time: Timestamp) -> Option<Offset> {
+        self.expose();
+        self.tail.first_created(time)
+    }
+
+    /// Notes damage that a reader met; it is not written down, a recovery will find it.
+    pub(crate) fn note_damage(&mut self, damage: Damage) {
+        if !self.damages.contains(&damage) && self.damages.len() < DAMAGES_MAX {
+            self.damages.push(damage);
+        }
+    }
+
+    /// Counts what a reader was given.
+    pub(crate) const fn note_read(&mut self, bytes: usize, from_file: bool) {
+        self.stats.read_bytes += bytes as u64;
+        self.stats.file_reads += from_file as u64;
+    }
+}

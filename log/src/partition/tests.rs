@@ -1,0 +1,256 @@
+//! The machine against a model of its log and a disk that tears, forgets, fills up and fails.
+
+mod disk;
+mod world;
+
+use quickcheck::QuickCheck;
+
+use super::*;
+use crate::batch::Session;
+use crate::ids::SessionId;
+use crate::limits::GATHERED_BYTES_MAX;
+use crate::testing::unsealed;
+use pyralog_runtime::IoErrorKind;
+use world::{Outcome, World};
+
+const FULL: Fault = Fault { kind: IoErrorKind::NoSpace, operation: "write" };
+const BROKEN: Fault = Fault { kind: IoErrorKind::Device, operation: "write" };
+
+#[expect(clippy::unnecessary_wraps, reason = "what `unsealed` takes")]
+fn session(first_sequence: u64) -> Option<Session> {
+    Some(Session { id: SessionId::new(5), epoch: 0, first_sequence })
+}
+
+fn done(answers: &[Answer]) -> Vec<u64> {
+    answers.iter().map(|(ticket, outcome)| if outcome.is_ok() { ticket.0 } else { 0 }).collect()
+}
+
+/// Everything at once: appends of every level with and without sessions, writes that succeed, find
+/// no space, fail or are cut short by a kill or a power cut, syncs beside them, rolls into recycled
+/// files, reads. The checks are in [`World`]; what they claim is said there.
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_refused_appears() {
+    fn property(level: u8, steps: Vec<(u8, u16, u8)>) {
+        let mut world = World::new(Durability::ALL[usize::from(level % 3)]);
+        for (step, argument, seed) in steps {
+            match step % 16 {
+                0..=5 => world.append(argument, seed),
+                6..=9 => world.work(Outcome::Done),
+                10 => world.work(if seed % 3 == 0 { Outcome::Full } else { Outcome::Done }),
+                11 => world.work(if seed % 8 == 0 { Outcome::Failed } else { Outcome::Done }),
+                12 => world.finish_sync(),
+                13 => world.pass(Duration::from_millis(u64::from(argument % 2500))),
+                14 => world.read(argument),
+                _ => world.crash(seed, argument),
+            }
+            world.check();
+        }
+        world.settle();
+    }
+    QuickCheck::new().tests(4000).quickcheck(property as fn(_, _));
+}
+
+#[test]
+fn one_group_is_in_flight_and_all_that_came_meanwhile_is_the_next() {
+    let mut world = World::new(Durability::Synced);
+    world.take(&unsealed(1, 100, 1, None), Durability::Synced, 1);
+    let first = world.start_work();
+    for ticket in 2..10 {
+        world.take(&unsealed(ticket, 100, 1, None), Durability::Synced, ticket);
+    }
+    assert!(world.machine.poll(world.now).is_none(), "one at a time");
+    assert_eq!(done(&world.complete(first)), vec![1]);
+    let second = world.start_work();
+    assert_eq!(done(&world.complete(second)), (2..10).collect::<Vec<_>>(), "in order, at once");
+    assert!(world.machine.poll(world.now).is_none());
+}
+
+#[test]
+fn a_synced_group_is_one_write_and_needs_a_sync_only_behind_unsynced_bytes() {
+    let mut world = World::new(Durability::Written);
+    let batch = unsealed(1, 100, 1, None);
+    let modes: Vec<Mode> = [Durability::Synced, Durability::Written, Durability::Synced]
+        .into_iter()
+        .map(|level| {
+            world.take(&batch, level, 1);
+            let Work::Write(write) = world.start_work() else { panic!("not a write") };
+            let mode = write.mode;
+            world.complete(Work::Write(write));
+            mode
+        })
+        .collect();
+    assert_eq!(modes, vec![Mode::Synced, Mode::Plain, Mode::PlainThenSync]);
+}
+
+#[test]
+fn no_space_refuses_takes_back_offsets_and_sessions_and_tries_again() {
+    let mut world = World::new(Durability::Synced);
+    let batch = unsealed(1, 100, 3, session(0));
+    world.take(&batch, Durability::Synced, 1);
+    let work = world.start_work();
+    world.take(&unsealed(2, 100, 3, session(3)), Durability::Synced, 2);
+    drop(work);
+    world.machine.starve(FULL, world.now);
+    let mut answers = Vec::new();
+    world.machine.take_answers(&mut answers);
+    let refused = Err(AppendError::NoSpace(FULL));
+    assert_eq!(answers, vec![(Ticket(1, 0), refused), (Ticket(2, 0), refused)]);
+    assert_eq!(world.machine.watermarks().end.get(), 0);
+    let now = world.now;
+    let again = world.machine.append(&batch, Durability::Synced, Ticket(3, 0), now);
+    assert_eq!(again, AppendNow::Refused(AppendError::NoSpace(FULL)), "not before the next try");
+    world.now.monotonic = now.monotonic + crate::limits::NO_SPACE_RETRY_AFTER;
+    world.take(&batch, Durability::Synced, 3);
+    let work = world.start_work();
+    assert_eq!(done(&world.complete(work)), vec![3], "as if nothing had been");
+}
+
+#[test]
+fn what_was_acknowledged_in_memory_is_kept_and_written_when_there_is_space() {
+    let mut world = World::new(Durability::Memory);
+    let batch = unsealed(1, 100, 3, None);
+    let now = world.now;
+    let answer = world.machine.append(&batch, Durability::Memory, Ticket(1, 0), now);
+    assert!(matches!(answer, AppendNow::Done(_)));
+    drop(world.start_work());
+    world.machine.starve(FULL, world.now);
+    assert_eq!(world.machine.watermarks().high.get(), 3, "readers saw it");
+    assert!(world.machine.poll(world.now).is_none());
+    world.now.monotonic = now.monotonic + crate::limits::NO_SPACE_RETRY_AFTER;
+    let work = world.start_work();
+    world.complete(work);
+    assert_eq!(world.machine.reached(Durability::Written).get(), 3);
+    assert_eq!(world.machine.phase(), Phase::Open);
+}
+
+#[test]
+fn a_failed_write_poisons_and_nothing_is_acknowledged_after_it() {
+    let mut world = World::new(Durability::Synced);
+    let batch = unsealed(1, 100, 1, None);
+    world.take(&batch, Durability::Synced, 1);
+    drop(world.start_work());
+    world.machine.poison(BROKEN);
+    let mut answers = Vec::new();
+    world.machine.take_answers(&mut answers);
+    assert_eq!(answers, vec![(Ticket(1, 0), Err(AppendError::Poisoned(BROKEN)))]);
+    let now = world.now;
+    for level in Durability::ALL {
+        let answer = world.machine.append(&batch, level, Ticket(2, 0), now);
+        assert_eq!(answer, AppendNow::Refused(AppendError::Poisoned(BROKEN)));
+    }
+    assert!(world.machine.poll(now).is_none());
+    assert_eq!(world.machine.watermarks().high.get(), 0);
+}
+
+#[test]
+fn a_repeat_in_flight_waits_for_its_original() {
+    let mut world = World::new(Durability::Synced);
+    let batch = unsealed(1, 100, 2, session(0));
+    world.take(&batch, Durability::Synced, 1);
+    let work = world.start_work();
+    let now = world.now;
+    let repeat = world.machine.append(&batch, Durability::Synced, Ticket(2, 0), now);
+    assert_eq!(repeat, AppendNow::Pending, "the original is not on disk");
+    let answers = world.complete(work);
+    let outcomes: Vec<_> = answers.iter().map(|(_, outcome)| outcome.unwrap()).collect();
+    assert_eq!(outcomes.len(), 2);
+    assert_eq!(outcomes[0].base_offset, outcomes[1].base_offset);
+    assert!(!outcomes[0].duplicate && outcomes[1].duplicate);
+    let later = world.machine.append(&batch, Durability::Synced, Ticket(3, 0), now);
+    assert_eq!(later, AppendNow::Done(outcomes[1]));
+}
+
+#[test]
+fn a_synced_repeat_of_a_written_original_makes_a_sync() {
+    let mut world = World::new(Durability::Written);
+    let batch = unsealed(1, 100, 2, session(0));
+    world.take(&batch, Durability::Written, 1);
+    let work = world.start_work();
+    world.complete(work);
+    let now = world.now;
+    let repeat = world.machine.append(&batch, Durability::Synced, Ticket(2, 0), now);
+    assert_eq!(repeat, AppendNow::Pending);
+    let work = world.start_work();
+    assert!(matches!(work, Work::Sync));
+    assert_eq!(done(&world.complete(work)), vec![2]);
+}
+
+#[test]
+fn batches_of_one_append_are_taken_all_or_none() {
+    let mut world = World::new(Durability::Synced);
+    let good = unsealed(1, 100, 2, session(0));
+    let gap = unsealed(2, 100, 2, session(4));
+    let mut rotten = unsealed(3, 100, 2, None);
+    rotten[140] ^= 1;
+    let now = world.now;
+    for bad in [&gap, &rotten] {
+        let both = [good.clone(), bad.clone()].concat();
+        let answer = world.machine.append(&both, Durability::Synced, Ticket(1, 0), now);
+        assert!(matches!(answer, AppendNow::Refused(_)), "{answer:?}");
+        assert_eq!(world.machine.watermarks().end.get(), 0);
+    }
+    let next = unsealed(4, 100, 2, session(2));
+    let both = [good.clone(), next].concat();
+    world.take(&both, Durability::Synced, 2);
+    assert_eq!(world.machine.watermarks().end.get(), 4);
+    let mixed = [good, unsealed(5, 100, 2, session(4))].concat();
+    let answer = world.machine.append(&mixed, Durability::Synced, Ticket(3, 0), now);
+    assert_eq!(answer, AppendNow::Refused(AppendError::PartlyDuplicate));
+}
+
+#[test]
+fn what_gathers_behind_a_slow_disk_is_bounded_and_busy_is_the_answer() {
+    let mut world = World::with_segments(Durability::Synced, 1 << 30);
+    let batch = unsealed(1, 1 << 20, 1, None);
+    world.take(&batch, Durability::Synced, 1);
+    let work = world.start_work();
+    let now = world.now;
+    let mut taken = 0;
+    let answer = loop {
+        match world.machine.append(&batch, Durability::Synced, Ticket(9, 0), now) {
+            AppendNow::Pending => taken += batch.len(),
+            answer => break answer,
+        }
+    };
+    assert_eq!(answer, AppendNow::Refused(AppendError::Busy));
+    assert!(taken <= GATHERED_BYTES_MAX && taken + (2 << 20) > GATHERED_BYTES_MAX, "{taken}");
+    world.complete(work);
+    drop(world.start_work());
+    let answer = world.machine.append(&batch, Durability::Synced, Ticket(9, 0), now);
+    assert_eq!(answer, AppendNow::Pending, "a group left, there is room");
+}
+
+#[test]
+fn marks_empty_and_oversized_appends_are_refused_by_name() {
+    let mut world = World::new(Durability::Synced);
+    let now = world.now;
+    let mut refused =
+        |bytes: &[u8]| match world.machine.append(bytes, Durability::Synced, Ticket(1, 0), now) {
+            AppendNow::Refused(error) => error,
+            answer => panic!("{answer:?}"),
+        };
+    assert_eq!(refused(&[]), AppendError::Empty);
+    let mut mark = [0; 64];
+    mark[..4].copy_from_slice(b"PYM1");
+    assert!(matches!(refused(&mark), AppendError::Invalid(_)), "a producer sends no marks");
+    let batch = unsealed(1, 4 << 20, 1, None);
+    let five: Vec<u8> = batch.repeat(5);
+    assert!(matches!(refused(&five), AppendError::TooLarge { .. }));
+    assert!(matches!(refused(&batch[..200]), AppendError::Invalid(_)));
+}
+
+#[test]
+fn small_groups_gather_in_small_buffers_and_an_idle_machine_holds_none() {
+    let mut world = World::with_segments(Durability::Synced, 1 << 30);
+    world.take(&unsealed(1, 100, 1, None), Durability::Synced, 1);
+    assert_eq!(world.machine.stats().memory_bytes, crate::limits::GATHER_SMALL_BYTES as u64);
+    let work = world.start_work();
+    world.complete(work);
+    world.now.monotonic = world.now.monotonic + Duration::from_mins(1);
+    while let Some(work) = world.machine.poll(world.now) {
+        world.complete(work);
+        world.now.monotonic = world.now.monotonic + Duration::from_mins(1);
+    }
+    assert!(world.machine.stats().memory_bytes <= crate::limits::TAIL_IDLE_BYTES as u64);
+    assert_eq!(world.machine.wakes_in(world.now), None, "nothing ticks");
+}

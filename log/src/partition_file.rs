@@ -1,0 +1,350 @@
+//! Runs a partition on the core that owns it: one writer task, and what readers and the background
+//! do around it.
+//!
+//! [`Partition`] is a handle; clones are the same partition. The state is in the machine, borrowed
+//! for the length of a call and never across an `await`. The writer asks the machine what to do, does
+//! it, tells the machine, delivers answers; with nothing to do it waits for an append or for the
+//! time that the machine names, and costs nothing. Syncs of what is already written, preparation of
+//! the next segment, reservation, initialising ahead, indexes and checkpoints are tasks of their own,
+//! in the background class; the gate makes closing wait for them.
+
+mod background;
+mod reader;
+mod writer;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use pyralog_runtime::channel::{Event, Gate};
+use pyralog_runtime::{file, rng, spawn_durable, time};
+
+use crate::checkpoint::{CHECKPOINT_NAME, DAMAGED_NAME};
+use crate::durability::Durability;
+use crate::ids::{LogId, Offset, PartitionId, Timestamp};
+use crate::mark::StampKey;
+use crate::partition::{
+    Answer, AppendError, AppendNow, Completions, Machine, Now, OpenError, PartitionConfig,
+    PartitionStats, Phase, Settings, Storage, Ticket, Watermarks,
+};
+use crate::recovery::RecoveryReport;
+use crate::recovery::scan::Opening;
+use crate::recovery_file;
+use crate::segment::{SegmentHeader, parse_segment_name};
+use crate::segment_file::{self, NEXT_NAME, SegmentFile};
+use reader::Readers;
+
+/// A partition on this core. Clones are the same partition; all of its calls are for the core that
+/// opened it.
+#[derive(Clone)]
+pub struct Partition {
+    shell: Rc<Shell>,
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shell { log, partition, .. } = &*self.shell;
+        write!(formatter, "Partition({log}/{partition})")
+    }
+}
+
+/// The files of a durable partition.
+struct Files {
+    dir: PathBuf,
+    recycle: PathBuf,
+    /// The segment being written.
+    head: RefCell<Rc<SegmentFile>>,
+    /// The file for the segment after it.
+    prepared: RefCell<Option<SegmentFile>>,
+    /// Where this life of the partition began.
+    opening: Opening,
+    readers: Readers,
+}
+
+struct Shell {
+    log: LogId,
+    partition: PartitionId,
+    config: PartitionConfig,
+    machine: RefCell<Machine>,
+    sink: Rc<dyn Completions>,
+    files: Option<Files>,
+    /// Something for the writer to do.
+    work: Event,
+    /// Watermarks or the phase changed.
+    changed: Event,
+    /// The high watermark that waiters were last told.
+    told: Cell<Offset>,
+    /// The writer has ended.
+    ended: Cell<bool>,
+    background: Gate,
+    preparing: Cell<bool>,
+    reserving: Cell<bool>,
+    checkpointing: Cell<bool>,
+    /// Offset at the last checkpoint, in stream bytes of the segment.
+    checkpoint_position: Cell<u64>,
+    answers: RefCell<Vec<Answer>>,
+}
+
+/// Both clocks, now.
+fn now() -> Now {
+    Now { wall: Timestamp::new(time::unix_us()), monotonic: time::now() }
+}
+
+impl Partition {
+    /// Opens or makes the partition and starts its writer. A durable partition is recovered first;
+    /// what was found is in the report. Answers to pending appends go to `sink`.
+    ///
+    /// # Errors
+    /// If the configuration is impossible, the directory is another partition's, or the file system
+    /// fails.
+    ///
+    /// # Panics
+    /// Outside a core.
+    pub async fn open(
+        config: PartitionConfig,
+        sink: Rc<dyn Completions>,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        config.check()?;
+        let settings = settings_of(&config);
+        let (machine, files, report) = match &config.storage {
+            Storage::Memory { .. } => {
+                let key = StampKey::new(rng::entropy_u64(), config.log, config.partition);
+                let report = RecoveryReport { clean: true, ..RecoveryReport::default() };
+                (Machine::in_memory(settings, key), None, report)
+            }
+            Storage::Durable { dir, recycle } => {
+                let opened = Box::pin(recovery_file::open(&config, dir, recycle)).await?;
+                let files = Files {
+                    dir: dir.clone(),
+                    recycle: recycle.clone(),
+                    head: RefCell::new(Rc::new(opened.head)),
+                    prepared: RefCell::new(None),
+                    opening: opened.opening,
+                    readers: Readers::default(),
+                };
+                (Machine::new(settings, opened.recovered), Some(files), opened.report)
+            }
+        };
+        let high = machine.watermarks().high;
+        let position = machine.head().position.get();
+        let shell = Rc::new(Shell {
+            log: config.log,
+            partition: config.partition,
+            config,
+            machine: RefCell::new(machine),
+            sink,
+            files,
+            work: Event::new(),
+            changed: Event::new(),
+            told: Cell::new(high),
+            ended: Cell::new(false),
+            background: Gate::new(),
+            preparing: Cell::new(false),
+            reserving: Cell::new(false),
+            checkpointing: Cell::new(false),
+            checkpoint_position: Cell::new(position),
+            answers: RefCell::new(Vec::new()),
+        });
+        // Lives until the partition is closed; a core that ends without closing is a crash.
+        spawn_durable("partition writer", writer::run(Rc::clone(&shell))).detach();
+        Ok((Self { shell }, report))
+    }
+
+    /// Takes the batches of one append, all or none, in order. The bytes are copied before this
+    /// returns. Never waits: `Pending` is answered through [`Completions::completed`].
+    pub fn append(&self, batches: &[u8], level: Durability, ticket: Ticket) -> AppendNow {
+        let shell = &*self.shell;
+        let answer = shell.machine.borrow_mut().append(batches, level, ticket, now());
+        if !matches!(answer, AppendNow::Refused(_)) {
+            shell.work.notify_all();
+            shell.tell();
+        }
+        answer
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        self.shell.machine.borrow().watermarks()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> PartitionStats {
+        self.shell.machine.borrow().stats()
+    }
+
+    /// Gives a memory-only partition another budget and time to live; what no longer fits goes at the
+    /// next append or expiry. Without effect on a partition with files.
+    pub fn set_memory(&self, bytes_max: u64, ttl: Option<Duration>) {
+        self.shell.machine.borrow_mut().set_memory(bytes_max, ttl);
+        self.shell.work.notify_all();
+    }
+
+    /// What it was opened with.
+    #[must_use]
+    pub fn config(&self) -> &PartitionConfig {
+        &self.shell.config
+    }
+
+    /// Resolves when a reader at `offset` can read at least `bytes_min` bytes of batches (and at
+    /// least one), or the partition is closed. For an offset older than the tail it resolves at once.
+    /// May be dropped at any time.
+    pub async fn wait_beyond(&self, offset: Offset, bytes_min: usize) {
+        let enough = (bytes_min as u64).max(1);
+        loop {
+            let changed = self.shell.changed.listen();
+            let ready = {
+                let machine = self.shell.machine.borrow();
+                let serves = !matches!(machine.phase(), Phase::Closing | Phase::Closed);
+                !serves || machine.readable_bytes(offset) >= enough
+            };
+            if ready {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Resolves when everything appended before the call has reached `level`.
+    ///
+    /// # Errors
+    /// If it will not: the partition is poisoned or closed, has no space, or has no disk.
+    pub async fn flush(&self, level: Durability) -> Result<(), AppendError> {
+        let shell = &*self.shell;
+        if shell.files.is_none() && level > Durability::Memory {
+            return Err(AppendError::Unsupported { requested: level });
+        }
+        let target = shell.machine.borrow_mut().want(level);
+        shell.work.notify_all();
+        loop {
+            let changed = shell.changed.listen();
+            let (reached, phase) = {
+                let machine = shell.machine.borrow();
+                (machine.reached(level), machine.phase())
+            };
+            match phase {
+                _ if reached >= target => return Ok(()),
+                Phase::Open | Phase::Closing => {}
+                Phase::Starved(fault, _) => return Err(AppendError::NoSpace(fault)),
+                Phase::Poisoned(fault) => return Err(AppendError::Poisoned(fault)),
+                Phase::Closed => return Err(AppendError::Closed),
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes no more appends, writes and syncs what is pending, answers it, marks the end as clean,
+    /// writes a checkpoint and closes the files. Resolves when that is done; a second call waits for
+    /// the first. Waiting readers are woken.
+    pub async fn close(&self) {
+        let shell = &self.shell;
+        shell.machine.borrow_mut().close();
+        shell.finish().await;
+    }
+
+    /// Stops at once and gives the files away: to the recycle directory up to its bound, the rest is
+    /// removed. Pending appends are answered with `Closed`.
+    ///
+    /// # Errors
+    /// If files cannot be moved or removed; deleting again goes on.
+    pub async fn delete(&self) -> Result<(), OpenError> {
+        let shell = &self.shell;
+        shell.machine.borrow_mut().abandon();
+        shell.deliver();
+        shell.finish().await;
+        let Some(files) = &shell.files else { return Ok(()) };
+        // Without checkpoint and list a directory that is half deleted recovers as what is left.
+        for name in [CHECKPOINT_NAME, DAMAGED_NAME] {
+            segment_file::remove_if_there(&files.dir.join(name)).await?;
+        }
+        delete_files(&files.dir, &files.recycle).await
+    }
+}
+
+/// Gives the segments in `dir` away and removes it.
+///
+/// # Errors
+/// If files cannot be moved or removed.
+pub async fn delete_files(dir: &Path, recycle: &Path) -> Result<(), OpenError> {
+    if !file::exists(dir).await? {
+        return Ok(());
+    }
+    for entry in file::list_dir(dir).await? {
+        if parse_segment_name(&entry.name).is_some() || entry.name == NEXT_NAME {
+            segment_file::discard(&dir.join(&entry.name), recycle).await?;
+        }
+    }
+    file::remove_dir_all(dir).await?;
+    Ok(())
+}
+
+impl Shell {
+    /// Waits for the writer and the background, then closes the files.
+    async fn finish(self: &Rc<Self>) {
+        self.work.notify_all();
+        self.changed.notify_all();
+        loop {
+            let changed = self.changed.listen();
+            if self.ended.get() {
+                break;
+            }
+            changed.await;
+        }
+        self.background.close().await;
+    }
+
+    /// Delivers answers and wakes who waits for the watermarks.
+    fn deliver(&self) {
+        let mut answers = self.answers.take();
+        self.machine.borrow_mut().take_answers(&mut answers);
+        for (ticket, outcome) in answers.drain(..) {
+            self.sink.completed(ticket, outcome);
+        }
+        self.answers.replace(answers);
+        self.tell();
+    }
+
+    /// Wakes who waits for the high watermark, if it has moved.
+    fn tell(&self) {
+        let high = self.machine.borrow().watermarks().high;
+        if self.told.replace(high) != high {
+            self.changed.notify_all();
+        }
+    }
+
+    /// The header of the next segment, before it has a base offset.
+    fn next_header(&self) -> SegmentHeader {
+        SegmentHeader {
+            generation: rng::entropy_u64(),
+            log: self.log,
+            partition: self.partition,
+            base_offset: None,
+            epoch: self.config.epoch,
+            created: Timestamp::new(time::unix_us()),
+            segment_bytes: self.config.segment_bytes,
+        }
+    }
+}
+
+fn settings_of(config: &PartitionConfig) -> Settings {
+    let memory = match &config.storage {
+        Storage::Durable { .. } => None,
+        Storage::Memory { bytes_max, ttl } => Some((*bytes_max, *ttl)),
+    };
+    Settings {
+        epoch: config.epoch,
+        durability: config.durability,
+        segment_bytes: config.segment_bytes,
+        tail_bytes: config.tail_bytes as u64,
+        memory,
+    }
+}
+
+/// What closed segments readers have open.
+type OpenSegments = VecDeque<(Offset, Rc<reader::OpenSegment>)>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! Reads: from the tail without copying, else from the segment files.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+
+use pyralog_runtime::buffer::Slice;
+use pyralog_runtime::file::{self, DirectFile};
+use pyralog_runtime::{IoError, yield_if_needed};
+
+use super::{Files, OpenSegments, Partition, Shell};
+use crate::ids::{Offset, Timestamp};
+use crate::index::Index;
+use crate::limits::{CLOSED_SEGMENTS_OPEN_MAX, READ_BYTES_MAX};
+use crate::partition::walk::{Target, Walk, Walked};
+use crate::partition::{Closed, FilePlan, Located, Phase, Read, ReadError};
+use crate::recovery::Damage;
+use crate::recovery::scan::{Event, Scan, Subject};
+use crate::recovery_file::{Window, read_index};
+use crate::segment::{FilePosition, index_name, segment_name};
+use crate::segment_file::SegmentFile;
+
+/// Least bytes of one read of a file: an interval of the index.
+const READ_BYTES_MIN: usize = 64 << 10;
+
+/// Places where readers stopped, at which they probably go on.
+const CURSORS_MAX: usize = 16;
+
+/// A closed segment that readers have open.
+#[derive(Debug)]
+pub(super) struct OpenSegment {
+    handle: Handle,
+    index: Index,
+}
+
+#[derive(Debug)]
+enum Handle {
+    /// Opened for readers.
+    Own(Box<DirectFile>),
+    /// The writer's, from before it rolled.
+    Writers(Rc<SegmentFile>),
+}
+
+impl OpenSegment {
+    pub(super) const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn file(&self) -> &DirectFile {
+        match &self.handle {
+            Handle::Own(file) => file,
+            Handle::Writers(segment) => segment.file(),
+        }
+    }
+}
+
+/// What readers share: open segments, most recent last, and where they stopped.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    open: RefCell<OpenSegments>,
+    cursors: RefCell<Vec<Cursor>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    segment: Offset,
+    offset: Offset,
+    position: FilePosition,
+}
+
+/// The file that a plan reads.
+enum Source {
+    Head(Rc<SegmentFile>),
+    Closed(Rc<OpenSegment>),
+}
+
+impl Source {
+    fn file(&self) -> &DirectFile {
+        match self {
+            Self::Head(head) => head.file(),
+            Self::Closed(segment) => segment.file(),
+        }
+    }
+}
+
+impl Partition {
+    /// Reads from the batch that contains `from`: at least one whole batch and otherwise at most
+    /// `bytes_max` bytes, and never beyond the high watermark; nothing if `from` is the high watermark.
+    ///
+    /// # Errors
+    /// If the offset is out of range, damaged, or the file cannot be read.
+    pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<Read, ReadError> {
+        let shell = &*self.shell;
+        let mut slices = Vec::new();
+        let (located, watermarks) = {
+            let mut machine = shell.machine.borrow_mut();
+            if machine.phase() == Phase::Closed {
+                return Err(ReadError::Closed);
+            }
+            let located = machine.locate(from, bytes_max, &mut slices);
+            (located, machine.watermarks())
+        };
+        let (first_offset, next_offset, from_file) = match located {
+            Located::OutOfRange => {
+                return Err(ReadError::OutOfRange { low: watermarks.low, high: watermarks.high });
+            }
+            Located::Damaged(offsets) => return Err(ReadError::Damaged { offsets }),
+            Located::AtEnd => (from, from, false),
+            Located::InTail(first, next) => (first, next, false),
+            Located::InFile(plan) => {
+                let files = shell.files.as_ref().ok_or(ReadError::Closed)?;
+                let (slice, offsets) = shell.read_file(files, &plan, bytes_max).await?;
+                slices.push(slice);
+                (offsets.start, offsets.end, true)
+            }
+        };
+        let read = Read { slices, first_offset, next_offset, watermarks };
+        shell.machine.borrow_mut().note_read(read.len(), from_file);
+        Ok(read)
+    }
+
+    /// Offset of the first batch that readers see with a record created at or after `time`; the high
+    /// watermark if there is none. Create times are the producers'. The batch may begin with older
+    /// records.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn offset_at_time(&self, time: Timestamp) -> Result<Offset, ReadError> {
+        let shell = &*self.shell;
+        if let Some(files) = &shell.files
+            && let Some(offset) = shell.time_in_files(files, time).await?
+        {
+            return Ok(offset);
+        }
+        let mut machine = shell.machine.borrow_mut();
+        let high = machine.watermarks().high;
+        Ok(machine.first_in_tail(time).map_or(high, |offset| offset.min(high)))
+    }
+}
+
+impl Shell {
+    async fn read_file(
+        &self,
+        files: &Files,
+        plan: &FilePlan,
+        bytes_max: usize,
+    ) -> Result<(Slice, Range<Offset>), ReadError> {
+        let (source, start) = self.open_source(files, plan).await?;
+        let start = files.readers.cursor(plan).unwrap_or(start);
+        let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), self.holes(plan.segment));
+        let len = bytes_max.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let (bytes, walked) = walk_file(&source, &mut walk, len).await?;
+        match walked {
+            Walked::Found { bytes: range, offsets, end } => {
+                let cursor = Cursor { segment: plan.segment, offset: offsets.end, position: end };
+                files.readers.remember(cursor);
+                Ok((bytes.slice(range), offsets))
+            }
+            Walked::Damaged(position, batch) => Err(self.damaged(&source, plan, (position, batch))),
+            Walked::Nothing | Walked::Need(..) => Err(self.damaged(&source, plan, (start, None))),
+        }
+    }
+
+    /// The file of a plan and where to start in it.
+    async fn open_source(
+        &self,
+        files: &Files,
+        plan: &FilePlan,
+    ) -> Result<(Source, FilePosition), ReadError> {
+        if let Some(closed) = &plan.closed {
+            let segment = self.open_closed(files, closed).await?;
+            let start = segment.index.position_of(plan.from);
+            Ok((Source::Closed(segment), start))
+        } else {
+            let start = plan.start.unwrap_or(FilePosition::STREAM_START);
+            Ok((Source::Head(Rc::clone(&files.head.borrow())), start))
+        }
+    }
+
+    /// A closed segment, from those that are open or newly opened.
+    async fn open_closed(
+        &self,
+        files: &Files,
+        closed: &Closed,
+    ) -> Result<Rc<OpenSegment>, ReadError> {
+        if let Some(segment) = files.readers.find(closed.base) {
+            return Ok(segment);
+        }
+        let file = DirectFile::open(files.dir.join(segment_name(closed.base))).await?;
+        let index = match read_index(&files.dir, closed.generation, closed.base).await {
+            Some(index) if index.end_offset() <= closed.end && covers(&index, closed) => index,
+            _ => {
+                let index = self.make_index(&file, closed).await?;
+                let path = files.dir.join(index_name(closed.base));
+                let bytes = index.encode(closed.generation);
+                if let Err(error) = file::write_small_atomic(path, bytes).await {
+                    tracing::warn!(%error, "index not written, made again when it is needed");
+                }
+                index
+            }
+        };
+        let segment = Rc::new(OpenSegment { handle: Handle::Own(Box::new(file)), index });
+        files.readers.keep(closed.base, Rc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Makes the index of a closed segment from the segment.
+    async fn make_index(&self, file: &DirectFile, closed: &Closed) -> Result<Index, ReadError> {
+        let key = crate::mark::StampKey::new(closed.generation, self.log, self.partition);
+        let mut scan = Scan::new(Subject {
+            segment: closed.base,
+            key,
+            file_len: closed.end_position.get(),
+            last: false,
+            promised: closed.end,
+            start: FilePosition::STREAM_START,
+            start_offset: closed.base,
+            incarnation: crate::mark::Incarnation::default(),
+            opening: None,
+        });
+        let (mut index, mut events) = (Index::new(closed.base), Vec::new());
+        let mut window = Window::default();
+        while let Ok(need) = scan.need() {
+            let bytes = window.fetch(file, need.position, need.len).await?;
+            scan.supply(&bytes, &mut events);
+            for event in events.drain(..) {
+                match event {
+                    Event::Batch { header, position } => index.observe(&header, position),
+                    Event::Damaged(damage) => self.machine.borrow_mut().note_damage(damage),
+                    Event::Cut(_) => {}
+                }
+            }
+            yield_if_needed().await;
+        }
+        Ok(index)
+    }
+
+    /// Damaged places of a segment, which a walk steps over.
+    fn holes(&self, segment: Offset) -> Vec<Range<FilePosition>> {
+        let machine = self.machine.borrow();
+        let ours = machine.damages().iter().filter(|damage| damage.segment == segment);
+        ours.filter(|damage| damage.positions.start < damage.positions.end)
+            .map(|damage| damage.positions.clone())
+            .collect()
+    }
+
+    /// A walk met what it cannot read: one batch, or everything up to the next that the index knows.
+    fn damaged(
+        &self,
+        source: &Source,
+        plan: &FilePlan,
+        (position, batch): (FilePosition, Option<(FilePosition, Range<Offset>)>),
+    ) -> ReadError {
+        let mut machine = self.machine.borrow_mut();
+        let after = match source {
+            Source::Head(_) => machine.head().index.entry_after(position),
+            Source::Closed(segment) => segment.index.entry_after(position),
+        };
+        let (to, offsets) = batch.unwrap_or_else(|| {
+            let end = after.map_or(plan.limit, |entry| entry.offset.min(plan.limit));
+            let end = end.max(plan.from.next().unwrap_or(Offset::MAX));
+            (after.map_or(position, |entry| entry.position), plan.from..end)
+        });
+        let (segment, positions) = (plan.segment, position..to);
+        let damage = Damage { segment, positions, offsets: offsets.clone() };
+        tracing::error!(log = %self.log, partition = %self.partition, %damage, "damaged records");
+        machine.note_damage(damage);
+        ReadError::Damaged { offsets }
+    }
+
+    /// The first batch in files with a record created at or after `time`.
+    async fn time_in_files(
+        &self,
+        files: &Files,
+        time: Timestamp,
+    ) -> Result<Option<Offset>, ReadError> {
+        let plan = self.machine.borrow().plan_of_time(time);
+        let Some(plan) = plan else { return Ok(None) };
+        let (source, _) = self.open_source(files, &plan).await?;
+        let entry = match &source {
+            Source::Head(_) => self.machine.borrow().head().index.entry_of_time(time),
+            Source::Closed(segment) => segment.index.entry_of_time(time),
+        };
+        let Some(entry) = entry.filter(|entry| entry.offset < plan.limit) else { return Ok(None) };
+        let target = Target::Time(time);
+        let mut walk = Walk::new(&plan, entry.position, target, self.holes(plan.segment));
+        match walk_file(&source, &mut walk, READ_BYTES_MAX).await?.1 {
+            Walked::Found { offsets, .. } => Ok(Some(offsets.start)),
+            Walked::Damaged(position, batch) => {
+                Err(self.damaged(&source, &plan, (position, batch)))
+            }
+            Walked::Nothing | Walked::Need(..) => Ok(None),
+        }
+    }
+}
+
+/// Whether an index reaches the end of its segment; damaged batches at the end are in none.
+fn covers(index: &Index, closed: &Closed) -> bool {
+    let missing = closed.end_position.since(index.end_position());
+    missing <= crate::limits::INDEX_INTERVAL_BYTES || index.end_offset() == closed.end
+}
+
+/// Reads and walks until the walk is decided. Returns the bytes of the last read.
+async fn walk_file(
+    source: &Source,
+    walk: &mut Walk,
+    len: usize,
+) -> Result<(Slice, Walked), IoError> {
+    let mut wanted = len;
+    loop {
+        let bytes = source.file().read(walk.position().get(), wanted).await?;
+        match walk.step(&bytes, bytes.len() < wanted) {
+            Walked::Need(_, needed) => wanted = needed.max(len),
+            walked => return Ok((bytes, walked)),
+        }
+        yield_if_needed().await;
+    }
+}
+
+impl Readers {
+    fn find(&self, base: Offset) -> Option<Rc<OpenSegment>> {
+        let mut open = self.open.borrow_mut();
+        let at = open.iter().position(|(found, _)| *found == base)?;
+        let entry = open.remove(at)?;
+        let segment = Rc::clone(&entry.1);
+        open.push_back(entry);
+        Some(segment)
+    }
+
+    /// Keeps a segment open that the writer has rolled out of.
+    pub(super) fn take_over(
+        &self,
+        base: Offset,
+        file: Rc<SegmentFile>,
+        index: Index,
+    ) -> Rc<OpenSegment> {
+        let segment = Rc::new(OpenSegment { handle: Handle::Writers(file), index });
+        self.keep(base, Rc::clone(&segment));
+        segment
+    }
+
+    /// Keeps a segment open; the one that was not used for longest goes.
+    fn keep(&self, base: Offset, segment: Rc<OpenSegment>) {
+        let mut open = self.open.borrow_mut();
+        open.retain(|(found, _)| *found != base);
+        if open.len() >= CLOSED_SEGMENTS_OPEN_MAX {
+            open.pop_front();
+        }
+        open.push_back((base, segment));
+    }
+
+    /// Where the batch at the plan's offset starts, if a reader stopped there.
+    fn cursor(&self, plan: &FilePlan) -> Option<FilePosition> {
+        let cursors = self.cursors.borrow();
+        let found = cursors
+            .iter()
+            .find(|cursor| cursor.segment == plan.segment && cursor.offset == plan.from);
+        found.map(|cursor| cursor.position)
+    }
+
+    fn remember(&self, cursor: Cursor) {
+        let mut cursors = self.cursors.borrow_mut();
+        if cursors.len() >= CURSORS_MAX {
+            cursors.remove(0);
+        }
+        cursors.push(cursor);
+    }
+}

@@ -1,0 +1,147 @@
+//! The end of a recovery: opens the new incarnation and remembers it.
+
+use pyralog_runtime::buffer::BufferMut;
+use pyralog_runtime::file::{self, DirectFile, Sync};
+use pyralog_runtime::rng;
+
+use super::{Opened, Recovery, Scanned};
+use crate::batch::MARK_BYTES;
+use crate::checkpoint::{CHECKPOINT_NAME, Checkpoint, DAMAGED_NAME, Start, encode_damages};
+use crate::ids::Timestamp;
+use crate::mark::{Mark, MarkFlags};
+use crate::partition::{Head, OpenError, Recovered};
+use crate::recovery::RecoveryReport;
+use crate::recovery::scan::Opening;
+use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name};
+use crate::segment_file::{self, SegmentFile};
+
+impl Recovery<'_> {
+    /// Writes and syncs the mark that opens the new incarnation, then the checkpoint.
+    pub(super) async fn open_incarnation(
+        mut self,
+        file: DirectFile,
+        header: SegmentHeader,
+        scanned: Scanned,
+        clean: bool,
+    ) -> Result<Opened, OpenError> {
+        let Scanned { end, index } = scanned;
+        self.incarnation = self.incarnation.next();
+        let mark = Mark {
+            position: end.position,
+            group_len: 0,
+            batches_crc: 0,
+            base_offset: end.offset,
+            synced_offset: end.offset,
+            incarnation: self.incarnation,
+            flags: MarkFlags::OPENING,
+            time: self.append_time.max(Timestamp::ZERO),
+        };
+        let block = end.position.block_start();
+        let before = file.read(block.get(), end.position.in_block()).await?;
+        let mut buffer = BufferMut::with_capacity(SEGMENT_HEADER_BYTES);
+        buffer.extend_from_slice(&before);
+        buffer.extend_from_slice(&mark.encode(header.key()));
+        buffer.pad_to(SEGMENT_HEADER_BYTES);
+        let position = end.position.plus(MARK_BYTES as u64);
+        let carry = buffer.as_slice()[..before.len() + MARK_BYTES].to_vec();
+        let carry = if position.in_block() == 0 { Vec::new() } else { carry };
+        let head = SegmentFile::new(file, header, position.block_end().get())?;
+        self.save_damages().await?;
+        head.write(block, &buffer.freeze(), Sync::Data).await?;
+        let opening = Opening {
+            segment: header.base_offset.unwrap_or_default(),
+            position: end.position,
+            incarnation: self.incarnation,
+        };
+        let place = Head { segment: opening.segment, position, index, opens: false };
+        self.finish(head, place, carry, (opening, clean)).await
+    }
+
+    /// Makes a new segment at the end: the first of the log, or because the newest is not usable.
+    pub(super) async fn continue_in_new_segment(
+        mut self,
+        first: bool,
+    ) -> Result<Opened, OpenError> {
+        let promised = self.checkpoint.as_ref().map_or(self.end, |found| found.start.offset);
+        self.missing_until(promised);
+        self.sessions.roll_back(self.end);
+        self.incarnation = self.incarnation.next();
+        self.save_damages().await?;
+        let header = self.new_header(rng::entropy_u64(), None);
+        let prepared = segment_file::prepare(self.dir, self.recycle, &header).await?;
+        let head = segment_file::name(self.dir, prepared, self.end).await?;
+        let opening = Opening {
+            segment: self.end,
+            position: FilePosition::STREAM_START,
+            incarnation: self.incarnation,
+        };
+        let clean = first && self.checkpoint.is_none();
+        let place = Head::new(self.end);
+        self.finish(head, place, Vec::new(), (opening, clean)).await
+    }
+
+    async fn save_damages(&mut self) -> Result<(), OpenError> {
+        self.damages.sort_by_key(|damage| (damage.offsets.start, damage.positions.start));
+        if self.damages.len() > self.known_damages {
+            let path = self.dir.join(DAMAGED_NAME);
+            file::write_small_atomic(path, encode_damages(&self.damages)).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint of the new incarnation and hands everything over.
+    async fn finish(
+        self,
+        head: SegmentFile,
+        place: Head,
+        carry: Vec<u8>,
+        (opening, clean): (Opening, bool),
+    ) -> Result<Opened, OpenError> {
+        let generation = head.header().generation;
+        let start = Start { segment: place.segment, position: place.position, offset: self.end };
+        if place.position > FilePosition::STREAM_START {
+            let path = self.dir.join(index_name(place.segment));
+            file::write_small_atomic(path, place.index.encode(generation)).await?;
+        }
+        let low = self.closed.first().map_or(place.segment, |closed| closed.base);
+        let low = self.damages.first().map_or(low, |damage| damage.offsets.start.min(low));
+        let report = RecoveryReport {
+            clean,
+            segments: self.closed.len() as u64 + 1,
+            scanned_bytes: self.scanned_bytes,
+            cut: self.cut,
+            damaged_new: (self.damages.len() - self.known_damages) as u64,
+            damaged: self.damages.clone(),
+            low,
+            end: self.end,
+            incarnation: self.incarnation,
+        };
+        let checkpoint = Checkpoint {
+            log: self.config.log,
+            partition: self.config.partition,
+            incarnation: self.incarnation,
+            opening,
+            clean: false,
+            append_time: self.append_time,
+            generation,
+            start,
+            closed: self.closed.clone(),
+            sessions: self.sessions.clone(),
+        };
+        file::write_small_atomic(self.dir.join(CHECKPOINT_NAME), checkpoint.encode()).await?;
+        let recovered = Recovered {
+            head: place,
+            generation,
+            key: head.header().key(),
+            end: self.end,
+            carry,
+            closed: self.closed,
+            damages: self.damages,
+            sessions: self.sessions,
+            incarnation: self.incarnation,
+            append_time: self.append_time,
+            clean: false,
+        };
+        Ok(Opened { recovered, head, opening, report })
+    }
+}
