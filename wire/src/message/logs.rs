@@ -1,0 +1,144 @@
+//! Messages about logs: routing and administration.
+
+use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::config::{LogChanges, LogConfig};
+use crate::message::handshake::ShardAddress;
+use crate::raw::Plain;
+
+/// Asks where the partitions of logs live.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Names of the logs.
+    pub names: Vec<String>,
+}
+
+/// The answer to a [`Metadata`].
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Routes {
+    /// Raised by every change of the catalog or of ownership; a lower one is older.
+    pub version: u64,
+    /// Where each shard listens, in order of index.
+    pub shards: Vec<ShardAddress>,
+    /// The logs that exist, in the order asked for.
+    pub logs: Vec<LogRoute>,
+    /// The names of those that do not, in the order asked for.
+    pub unknown: Vec<String>,
+}
+
+/// Where the partitions of a log live.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct LogRoute {
+    /// Identity of the log: another one if a log of this name is deleted and created again.
+    #[rkyv(with = Plain)]
+    pub id: LogId,
+    /// Its name.
+    pub name: String,
+    /// Its configuration.
+    pub config: LogConfig,
+    /// The owning shard of each partition, indexed by partition.
+    pub shards: Vec<u16>,
+}
+
+/// Creates a log. Answered by its [`LogDescription`].
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CreateLog {
+    /// Its name, see [`crate::name`].
+    pub name: String,
+    /// Its configuration.
+    pub config: LogConfig,
+}
+
+/// Asks for a [`LogDescription`].
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DescribeLog {
+    /// Name of the log.
+    pub name: String,
+}
+
+/// Asks for a page of the logs, ordered by the bytes of their names.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ListLogs {
+    /// Only names that begin so; empty for all.
+    pub prefix: String,
+    /// Only names after this one; empty for the first page.
+    pub after: String,
+    /// Logs in the page, 1 to [`crate::limits::LIST_PAGE_LOGS_MAX`].
+    pub limit: u32,
+}
+
+/// The answer to a [`ListLogs`].
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct LogPage {
+    /// The logs, ordered by name, without the state of their partitions.
+    pub logs: Vec<LogDescription>,
+    /// Whether there are more after the last one.
+    pub more: bool,
+}
+
+/// Changes a log. Answered by its new [`LogDescription`].
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct AlterLog {
+    /// Name of the log.
+    pub name: String,
+    /// What to change.
+    pub changes: LogChanges,
+}
+
+/// Deletes a log and its records.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct DeleteLog {
+    /// Name of the log.
+    pub name: String,
+}
+
+/// The answer to a [`DeleteLog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Identity of the log that is gone.
+    #[rkyv(with = Plain)]
+    pub id: LogId,
+}
+
+/// A log: identity, configuration and state.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct LogDescription {
+    /// Identity of the log; never used again.
+    #[rkyv(with = Plain)]
+    pub id: LogId,
+    /// When it was created.
+    #[rkyv(with = Plain)]
+    pub created: Timestamp,
+    /// Its name.
+    pub name: String,
+    /// Its configuration.
+    pub config: LogConfig,
+    /// Its partitions, ordered by number; empty in listings.
+    pub partitions: Vec<PartitionInfo>,
+}
+
+/// State of a partition when the answer was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct PartitionInfo {
+    /// Its number within the log.
+    #[rkyv(with = Plain)]
+    pub partition: PartitionId,
+    /// The shard that owns it.
+    pub shard: u16,
+    /// Whether its file failed: it can be read, appends are refused until the server restarts.
+    pub failed: bool,
+    /// Segments, 0 for a partition in memory.
+    pub segments: u32,
+    /// Oldest offset.
+    #[rkyv(with = Plain)]
+    pub low: Offset,
+    /// Offset after the last committed record: readers see up to here.
+    #[rkyv(with = Plain)]
+    pub high: Offset,
+    /// Offset after the last record taken.
+    #[rkyv(with = Plain)]
+    pub end: Offset,
+    /// Bytes of its batches.
+    pub bytes: u64,
+}
