@@ -1,0 +1,184 @@
+//! The machine of reading one partition: where it is, what to do after each answer.
+//!
+//! ```
+//! use std::time::Duration;
+//! use pyralog_client::backoff::Backoff;
+//! use pyralog_client::cursor::{Cursor, Next};
+//! use pyralog_client::{OnOutOfRange, StartFrom, Stop};
+//! use pyralog_log::ids::Offset;
+//! use pyralog_wire::message::{Fetched, FetchFrom};
+//!
+//! let backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_secs(1) };
+//! let mut cursor = Cursor::new(StartFrom::Earliest, Stop::AtEnd, OnOutOfRange::Error, backoff);
+//! assert_eq!(cursor.from(), FetchFrom::Earliest);
+//! let (low, high) = (Offset::new(5), Offset::new(9));
+//! let fetched = Fetched { first_offset: low, next_offset: high, low, high };
+//! assert_eq!(cursor.fetched(&fetched), Next::Finish, "it has all there was");
+//! ```
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use pyralog_log::ids::{Offset, Timestamp};
+use pyralog_wire::message::{FetchFrom, Fetched};
+use pyralog_wire::{ErrorCode, ErrorDetail, ErrorReply, Retry};
+
+use crate::backoff::Backoff;
+use crate::config::{OnOutOfRange, StartFrom, Stop};
+
+#[cfg(test)]
+mod tests;
+
+/// What to do after an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Hand out what came, then fetch again.
+    Go,
+    /// Hand out what came; it was the last.
+    Finish,
+    /// Fetch again after this delay, over the same connection.
+    Retry(Duration),
+    /// Ask for the route, then fetch again, both after this delay.
+    Reroute(Duration),
+    /// The position lies outside the partition; wait for another.
+    OutOfRange {
+        /// Oldest offset.
+        low: Offset,
+        /// Offset after the last committed record.
+        high: Offset,
+    },
+    /// These records are damaged; wait to be told to skip them.
+    Damaged {
+        /// The first of them.
+        first: Offset,
+        /// The offset after the last.
+        next: Offset,
+    },
+    /// The server says no, for good; wait for another position.
+    Refused(ErrorReply),
+    /// The server's answer leads nowhere.
+    Nonsense,
+}
+
+/// The position in one partition. Invariant: it never goes back by itself.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    at: StartFrom,
+    stop: Stop,
+    /// Where to end, once the first answer said so.
+    end: Option<Offset>,
+    on_out_of_range: OnOutOfRange,
+    backoff: Backoff,
+    failures: u32,
+}
+
+impl Cursor {
+    /// A cursor that begins at `at`.
+    #[must_use]
+    pub const fn new(
+        at: StartFrom,
+        stop: Stop,
+        on_out_of_range: OnOutOfRange,
+        backoff: Backoff,
+    ) -> Self {
+        Self { at, stop, end: None, on_out_of_range, backoff, failures: 0 }
+    }
+
+    /// Where to fetch.
+    #[must_use]
+    pub fn from(&self) -> FetchFrom {
+        self.at.into()
+    }
+
+    /// The offset to fetch, if it is known.
+    #[must_use]
+    pub const fn offset(&self) -> Option<Offset> {
+        match self.at {
+            StartFrom::Offset(offset) => Some(offset),
+            StartFrom::Earliest | StartFrom::Latest | StartFrom::Time(_) => None,
+        }
+    }
+
+    /// Goes to another position.
+    pub fn seek(&mut self, at: StartFrom) {
+        self.at = at;
+        self.failures = 0;
+    }
+
+    /// Whether a batch is to be handed out: with these offsets, appended then. The answer to a
+    /// fetch starts with the batch that contains the position, so some may come too early; and what
+    /// came after the end was fixed is not waited for.
+    #[must_use]
+    pub fn wants(&self, (base, next): (Offset, Offset), appended: Timestamp) -> bool {
+        let reached = match self.at {
+            StartFrom::Offset(offset) => next > offset,
+            StartFrom::Time(time) => appended >= time,
+            StartFrom::Earliest | StartFrom::Latest => true,
+        };
+        reached && self.end.is_none_or(|end| base < end)
+    }
+
+    /// Fixes the end, when the first answer is here and before its batches are looked at.
+    pub fn note_end(&mut self, fetched: &Fetched) {
+        if self.stop == Stop::AtEnd && self.end.is_none() {
+            self.end = Some(fetched.high);
+        }
+    }
+
+    /// A fetch was answered, and all its batches were looked at.
+    pub fn fetched(&mut self, fetched: &Fetched) -> Next {
+        self.note_end(fetched);
+        self.failures = 0;
+        if self.offset().is_some_and(|offset| fetched.next_offset < offset) {
+            return Next::Nonsense;
+        }
+        // A time in the future stands for the high watermark for now: keep waiting for the time.
+        let empty = fetched.first_offset == fetched.next_offset;
+        if !(matches!(self.at, StartFrom::Time(_)) && empty) {
+            self.at = StartFrom::Offset(fetched.next_offset);
+        }
+        match self.end {
+            Some(end) if fetched.next_offset >= end => Next::Finish,
+            _ => Next::Go,
+        }
+    }
+
+    /// A fetch was refused.
+    pub fn refused(&mut self, reply: ErrorReply, rng: &mut Rng) -> Next {
+        match (reply.code(), reply.detail) {
+            (Some(ErrorCode::OffsetOutOfRange), ErrorDetail::OffsetOutOfRange { low, high }) => {
+                self.at = match self.on_out_of_range {
+                    OnOutOfRange::Error => return Next::OutOfRange { low, high },
+                    OnOutOfRange::Earliest => StartFrom::Earliest,
+                    OnOutOfRange::Latest => StartFrom::Latest,
+                };
+                // At once, but not in a loop: the range may move on while we ask.
+                self.failures += 1;
+                Next::Retry(self.backoff.delay(self.failures - 1, rng))
+            }
+            (Some(ErrorCode::DataDamaged), ErrorDetail::DataDamaged { first, next }) => {
+                Next::Damaged { first, next }
+            }
+            (_, ErrorDetail::RetryAfter { ms }) => {
+                Next::Retry(self.delay(rng).max(Duration::from_millis(ms)))
+            }
+            _ => match reply.retry {
+                Retry::Never => Next::Refused(reply),
+                Retry::AfterRefresh => Next::Reroute(self.delay(rng)),
+                Retry::Same | Retry::AfterDelay | Retry::UnknownOutcome => {
+                    Next::Retry(self.delay(rng))
+                }
+            },
+        }
+    }
+
+    /// A fetch had no answer, or its batches arrived damaged.
+    pub fn failed(&mut self, rng: &mut Rng) -> Next {
+        Next::Reroute(self.delay(rng))
+    }
+
+    fn delay(&mut self, rng: &mut Rng) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.backoff.delay(self.failures, rng)
+    }
+}

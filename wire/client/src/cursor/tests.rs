@@ -1,0 +1,125 @@
+//! What a cursor does after each kind of answer.
+
+use super::*;
+
+const BACKOFF: Backoff =
+    Backoff { min: Duration::from_millis(10), max: Duration::from_millis(100) };
+
+fn cursor(at: StartFrom) -> Cursor {
+    Cursor::new(at, Stop::Never, OnOutOfRange::Error, BACKOFF)
+}
+
+fn offset(number: u64) -> Offset {
+    Offset::new(number)
+}
+
+fn fetched(first: u64, next: u64, high: u64) -> Fetched {
+    Fetched {
+        first_offset: offset(first),
+        next_offset: offset(next),
+        low: Offset::ZERO,
+        high: offset(high),
+    }
+}
+
+#[test]
+fn it_follows_the_next_offset() {
+    let mut cursor = cursor(StartFrom::Earliest);
+    assert_eq!(cursor.fetched(&fetched(0, 10, 20)), Next::Go);
+    assert_eq!(cursor.from(), FetchFrom::Offset(offset(10)));
+    assert_eq!(cursor.fetched(&fetched(10, 20, 20)), Next::Go);
+    assert_eq!(cursor.fetched(&fetched(20, 20, 20)), Next::Go);
+    assert_eq!(cursor.offset(), Some(offset(20)));
+}
+
+#[test]
+fn an_answer_that_leads_back_is_nonsense() {
+    let mut cursor = cursor(StartFrom::Offset(offset(10)));
+    assert_eq!(cursor.fetched(&fetched(0, 9, 20)), Next::Nonsense);
+    assert_eq!(cursor.offset(), Some(offset(10)));
+}
+
+#[test]
+fn batches_before_the_position_are_not_wanted() {
+    let by_offset = cursor(StartFrom::Offset(offset(10)));
+    assert!(!by_offset.wants((offset(0), offset(10)), Timestamp::ZERO));
+    assert!(by_offset.wants((offset(5), offset(11)), Timestamp::ZERO));
+    let by_time = cursor(StartFrom::Time(Timestamp::new(50)));
+    assert!(!by_time.wants((offset(0), offset(10)), Timestamp::new(49)));
+    assert!(by_time.wants((offset(0), offset(10)), Timestamp::new(50)));
+}
+
+#[test]
+fn a_time_in_the_future_is_waited_for() {
+    let mut cursor = cursor(StartFrom::Time(Timestamp::new(50)));
+    assert_eq!(cursor.fetched(&fetched(7, 7, 7)), Next::Go);
+    assert_eq!(cursor.from(), FetchFrom::Time(Timestamp::new(50)));
+    assert_eq!(cursor.fetched(&fetched(7, 9, 9)), Next::Go);
+    assert_eq!(cursor.from(), FetchFrom::Offset(offset(9)));
+}
+
+#[test]
+fn the_end_is_that_of_the_first_answer() {
+    let mut cursor = Cursor::new(StartFrom::Earliest, Stop::AtEnd, OnOutOfRange::Error, BACKOFF);
+    assert_eq!(cursor.fetched(&fetched(0, 10, 20)), Next::Go);
+    cursor.note_end(&fetched(10, 30, 30));
+    assert!(cursor.wants((offset(10), offset(20)), Timestamp::ZERO));
+    assert!(!cursor.wants((offset(20), offset(30)), Timestamp::ZERO));
+    assert_eq!(cursor.fetched(&fetched(10, 30, 30)), Next::Finish);
+    // An empty partition ends at once.
+    let mut empty = Cursor::new(StartFrom::Latest, Stop::AtEnd, OnOutOfRange::Error, BACKOFF);
+    assert_eq!(empty.fetched(&fetched(0, 0, 0)), Next::Finish);
+}
+
+#[test]
+fn out_of_range_follows_the_policy() {
+    let range = ErrorDetail::OffsetOutOfRange { low: offset(5), high: offset(9) };
+    let reply = ErrorReply::from(ErrorCode::OffsetOutOfRange).with_detail(range);
+    let mut rng = Rng::with_seed(1);
+    let mut told = cursor(StartFrom::Offset(offset(3)));
+    let expected = Next::OutOfRange { low: offset(5), high: offset(9) };
+    assert_eq!(told.refused(reply.clone(), &mut rng), expected);
+    assert_eq!(told.offset(), Some(offset(3)));
+    for (policy, from) in
+        [(OnOutOfRange::Earliest, FetchFrom::Earliest), (OnOutOfRange::Latest, FetchFrom::Latest)]
+    {
+        let mut moved = Cursor::new(StartFrom::Offset(offset(3)), Stop::Never, policy, BACKOFF);
+        assert_eq!(moved.refused(reply.clone(), &mut rng), Next::Retry(Duration::ZERO));
+        assert_eq!(moved.from(), from);
+        let Next::Retry(delay) = moved.refused(reply.clone(), &mut rng) else { panic!("retry") };
+        assert!(delay > Duration::ZERO, "it does not spin");
+    }
+}
+
+#[test]
+fn refusals_are_sorted_by_what_helps() {
+    let mut rng = Rng::with_seed(1);
+    let mut ask = |code: ErrorCode, detail| {
+        let reply = ErrorReply::from(code).with_detail(detail);
+        cursor(StartFrom::Earliest).refused(reply, &mut rng)
+    };
+    let busy = ask(ErrorCode::Busy, ErrorDetail::RetryAfter { ms: 77 });
+    assert_eq!(busy, Next::Retry(Duration::from_millis(77)));
+    assert!(matches!(ask(ErrorCode::ReadFailed, ErrorDetail::None), Next::Retry(_)));
+    let owner = ErrorDetail::NotOwner { shard: 1 };
+    assert!(matches!(ask(ErrorCode::NotOwner, owner), Next::Reroute(_)));
+    assert!(matches!(ask(ErrorCode::ShuttingDown, ErrorDetail::None), Next::Reroute(_)));
+    assert!(matches!(ask(ErrorCode::InvalidRequest, ErrorDetail::None), Next::Refused(_)));
+    let damaged = ErrorDetail::DataDamaged { first: offset(3), next: offset(8) };
+    let expected = Next::Damaged { first: offset(3), next: offset(8) };
+    assert_eq!(ask(ErrorCode::DataDamaged, damaged), expected);
+}
+
+#[test]
+fn delays_grow_until_something_arrives() {
+    let (mut cursor, mut rng) = (cursor(StartFrom::Earliest), Rng::with_seed(1));
+    let mut last = || match cursor.failed(&mut rng) {
+        Next::Reroute(delay) => delay,
+        other => panic!("{other:?}"),
+    };
+    let delays: Vec<_> = (0..5).map(|_| last()).collect();
+    assert!(delays[4] >= Duration::from_millis(50), "{delays:?}");
+    cursor.fetched(&fetched(0, 1, 1));
+    let Next::Reroute(delay) = cursor.failed(&mut rng) else { panic!("reroute") };
+    assert!(delay <= Duration::from_millis(10));
+}

@@ -1,0 +1,257 @@
+//! The task that reads one partition: carries out what its machine (`cursor`) says.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use fastrand::Rng;
+use pyralog_log::batch::{Buffer, Decoder};
+use pyralog_log::ids::{LogId, PartitionId};
+use pyralog_wire::message::{Fetch, Fetched, LogRoute, Reply, Response};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::Client;
+use crate::config::{ConsumerConfig, StartFrom, Stop};
+use crate::cursor::{Cursor, Next};
+use crate::error::ClientError;
+use crate::fetched::{FetchedBatch, open};
+use crate::hub::Target;
+use crate::link::{Answered, Outgoing, ReplyTo};
+
+/// Go there.
+#[derive(Debug)]
+pub(crate) struct Seek {
+    pub(crate) to: StartFrom,
+    pub(crate) generation: u64,
+}
+
+/// What the task tells the consumer.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) partition: PartitionId,
+    pub(crate) generation: u64,
+    pub(crate) what: What,
+}
+
+/// See [`Report`].
+#[derive(Debug)]
+pub(crate) enum What {
+    /// At least one.
+    Batches(Vec<FetchedBatch>),
+    /// The partition was read to its end.
+    Finished,
+    /// The task waits for a seek.
+    Failed(ClientError),
+}
+
+/// Starts the task for a partition that the route has. It ends with the consumer.
+pub(crate) fn start(
+    (client, config): (Client, ConsumerConfig),
+    (route, partition): (&LogRoute, PartitionId),
+    reports: mpsc::Sender<Report>,
+) -> mpsc::Sender<Seek> {
+    let (seek, seeks) = mpsc::channel(1);
+    let backoff = client.config().backoff();
+    let fetcher = Fetcher {
+        cursor: Cursor::new(config.from, config.stop, config.on_out_of_range, backoff),
+        config,
+        client,
+        name: route.name.clone(),
+        log: route.id,
+        partition,
+        shard: route.shards.get(partition.get() as usize).copied().unwrap_or(0),
+        generation: 0,
+        reports,
+        // Jitter only: a generator of its own needs no entropy.
+        rng: Rng::with_seed(u64::from(partition.get())),
+        decoder: Decoder::new(),
+        corrupt: false,
+    };
+    tokio::spawn(fetcher.run(seeks));
+    seek
+}
+
+/// The task.
+struct Fetcher {
+    client: Client,
+    config: ConsumerConfig,
+    name: String,
+    log: LogId,
+    partition: PartitionId,
+    shard: u16,
+    cursor: Cursor,
+    generation: u64,
+    reports: mpsc::Sender<Report>,
+    rng: Rng,
+    decoder: Decoder,
+    /// The last answer was damaged. Twice is a failure.
+    corrupt: bool,
+}
+
+/// The consumer is gone.
+struct Gone;
+
+impl Fetcher {
+    async fn run(mut self, mut seeks: mpsc::Receiver<Seek>) {
+        loop {
+            match until(&mut seeks, self.read()).await {
+                Some(Ok(Gone)) | None => return,
+                Some(Err(seek)) => {
+                    self.generation = seek.generation;
+                    self.corrupt = false;
+                    self.cursor.seek(seek.to);
+                }
+            }
+        }
+    }
+
+    /// Reads on and on. Ends when the consumer is gone, or waits forever at an end or a failure.
+    /// Dropped midway, it can be begun again at another position.
+    async fn read(&mut self) -> Gone {
+        loop {
+            let next = match self.fetch().await {
+                Ok(answered) => match self.answered(answered).await {
+                    Ok(next) => next,
+                    Err(gone) => return gone,
+                },
+                Err(error) => {
+                    let (log, partition) = (&self.name, self.partition);
+                    tracing::debug!(log, %partition, %error, "fetch failed");
+                    self.cursor.failed(&mut self.rng)
+                }
+            };
+            let ended = match next {
+                Next::Go => continue,
+                Next::Retry(delay) => {
+                    tokio::time::sleep(delay).await;
+                    continue;
+                }
+                Next::Reroute(delay) => {
+                    tokio::time::sleep(delay).await;
+                    match self.reroute().await {
+                        Ok(()) => continue,
+                        Err(error) => What::Failed(error),
+                    }
+                }
+                Next::Finish => What::Finished,
+                Next::OutOfRange { low, high } => {
+                    let (partition, asked) = (self.partition, self.cursor.offset());
+                    What::Failed(ClientError::OutOfRange { partition, asked, low, high })
+                }
+                Next::Damaged { first, next } => {
+                    let (partition, offsets) = (self.partition, first..next);
+                    What::Failed(ClientError::Damaged { partition, offsets })
+                }
+                Next::Refused(reply) => What::Failed(ClientError::Server(reply)),
+                Next::Nonsense => {
+                    What::Failed(ClientError::Unexpected { expected: "later records" })
+                }
+            };
+            if self.report(ended).await.is_err() {
+                return Gone;
+            }
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// One request and its answer.
+    async fn fetch(&self) -> Result<Answered, ClientError> {
+        let wait = match self.config.stop {
+            Stop::Never => self.config.wait,
+            // It ends at the tail instead of waiting there.
+            Stop::AtEnd => Duration::ZERO,
+        };
+        let request = Fetch {
+            log: self.log,
+            partition: self.partition,
+            from: self.cursor.from(),
+            bytes_min: self.config.bytes_min,
+            bytes_max: self.config.bytes_max,
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        };
+        let link = self.client.hub().link(Target::Shard(self.shard)).await?;
+        let (reply, answer) = oneshot::channel();
+        let reply_to = ReplyTo::One(reply);
+        link.send(Outgoing { request: request.into(), payload: None, reply_to });
+        let after = wait + self.client.config().request_timeout;
+        match tokio::time::timeout(after, answer).await {
+            Ok(Ok(ending)) => ending.map_err(ClientError::from),
+            Ok(Err(_dropped)) => Err(ClientError::Closed),
+            Err(_elapsed) => {
+                link.reset();
+                Err(ClientError::Timeout { operation: "Fetch", after })
+            }
+        }
+    }
+
+    async fn answered(&mut self, answered: Answered) -> Result<Next, Gone> {
+        match answered.reply {
+            Reply::Done(Response::Fetch(fetched)) => {
+                self.fetched(&fetched, answered.payload.unwrap_or_default()).await
+            }
+            Reply::Refused(reply) => Ok(self.cursor.refused(reply, &mut self.rng)),
+            Reply::Done(_) => Ok(Next::Nonsense),
+        }
+    }
+
+    async fn fetched(&mut self, fetched: &Fetched, payload: Buffer) -> Result<Next, Gone> {
+        self.cursor.note_end(fetched);
+        let decoder = &mut self.decoder;
+        let opened = open(self.partition, (fetched, &payload), &self.cursor, decoder);
+        // From here on only the batches hold the buffer, so it serves again as soon as they go.
+        drop(payload);
+        if !opened.batches.is_empty() {
+            self.report(What::Batches(opened.batches)).await?;
+        }
+        let Some((first, source)) = opened.fault else {
+            self.corrupt = false;
+            return Ok(self.cursor.fetched(fetched));
+        };
+        // The sound part was handed out.
+        let first = self.cursor.offset().map_or(first, |asked| asked.max(first));
+        self.cursor.seek(StartFrom::Offset(first));
+        if std::mem::replace(&mut self.corrupt, true) {
+            let (partition, offsets) = (self.partition, first..fetched.next_offset);
+            self.report(What::Failed(ClientError::Corrupt { partition, offsets, source })).await?;
+            std::future::pending::<()>().await;
+        }
+        Ok(self.cursor.failed(&mut self.rng))
+    }
+
+    /// Asks which shard owns the partition.
+    async fn reroute(&mut self) -> Result<(), ClientError> {
+        match self.client.metadata(&self.name).await {
+            Ok(route) if route.id == self.log => {
+                let shard = route.shards.get(self.partition.get() as usize);
+                self.shard = shard.copied().unwrap_or(self.shard);
+                Ok(())
+            }
+            // Another log of the same name is not the one that was read.
+            Ok(_) => Err(ClientError::UnknownLog { name: self.name.clone() }),
+            Err(error @ ClientError::UnknownLog { .. }) => Err(error),
+            // The fetch will fail again and the delay grow.
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn report(&self, what: What) -> Result<(), Gone> {
+        let (partition, generation) = (self.partition, self.generation);
+        self.reports.send(Report { partition, generation, what }).await.map_err(|_| Gone)
+    }
+}
+
+/// The outcome of `work`, or the seek that came first; `None` if no seek can come any more.
+async fn until<T>(
+    seeks: &mut mpsc::Receiver<Seek>,
+    work: impl Future<Output = T>,
+) -> Option<Result<T, Seek>> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(seek) = seeks.poll_recv(cx) {
+            return Poll::Ready(seek.map(Err));
+        }
+        work.as_mut().poll(cx).map(|outcome| Some(Ok(outcome)))
+    })
+    .await
+}

@@ -1,0 +1,145 @@
+//! What a consumer hands out: a batch whose records are views of the receive buffer.
+
+use std::ops::Range;
+
+use pyralog_log::batch::{
+    ArrowRows, BatchError, BatchHeader, Buffer, Decoder, Flags, Item, Items, RecordView, Rows,
+};
+use pyralog_log::ids::{Offset, PartitionId, Timestamp};
+use pyralog_wire::message::Fetched;
+
+use crate::cursor::Cursor;
+
+/// A batch of records of one partition. It holds a share of the buffer it was received into;
+/// cloning it, and reading its records, copies nothing.
+#[derive(Clone, Debug)]
+pub struct FetchedBatch {
+    partition: PartitionId,
+    rows: ArrowRows,
+    /// The first record that is handed out.
+    from: Offset,
+    high: Offset,
+}
+
+impl FetchedBatch {
+    /// Its partition.
+    #[must_use]
+    pub const fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// Its header.
+    #[must_use]
+    pub const fn header(&self) -> &BatchHeader {
+        self.rows.header()
+    }
+
+    /// The offsets of the records that are handed out: those of the batch without what lies before
+    /// the position that reading began at.
+    #[must_use]
+    pub fn offsets(&self) -> Range<Offset> {
+        self.from..self.header().next_offset()
+    }
+
+    /// How many records are handed out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.rows().len() - self.skipped()
+    }
+
+    /// Whether nothing is handed out: never for a batch that came from a consumer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The records that are handed out, in order of offset.
+    pub fn records(&self) -> impl Iterator<Item = RecordView<'_>> {
+        self.rows.rows().iter().skip(self.skipped())
+    }
+
+    /// How many records at the start of the batch are not handed out.
+    fn skipped(&self) -> usize {
+        let skipped = self.from.since(self.header().owner.base_offset);
+        usize::try_from(skipped).expect("at most 2^20 records in a batch")
+    }
+
+    /// All rows of the batch, those before the position included.
+    #[must_use]
+    pub fn rows(&self) -> Rows<'_> {
+        self.rows.rows()
+    }
+
+    /// The rows as Arrow columns, all of them, sharing the buffer.
+    #[must_use]
+    pub const fn arrow(&self) -> &ArrowRows {
+        &self.rows
+    }
+
+    /// When the owner of the partition took the batch.
+    #[must_use]
+    pub const fn append_time(&self) -> Timestamp {
+        self.header().owner.append_time
+    }
+
+    /// Bytes of the batch as it is stored and was received.
+    #[must_use]
+    pub const fn stored_bytes(&self) -> usize {
+        self.header().total_len()
+    }
+
+    /// The offset after the last committed record of the partition when the batch was fetched.
+    #[must_use]
+    pub const fn high_watermark(&self) -> Offset {
+        self.high
+    }
+}
+
+/// The batches of a payload, and where it stopped making sense if it did.
+pub(crate) struct Opened {
+    pub(crate) batches: Vec<FetchedBatch>,
+    /// The first offset that is not readable, and why.
+    pub(crate) fault: Option<(Offset, BatchError)>,
+}
+
+/// Opens the batches of a payload that `cursor` wants, verifying every checksum.
+pub(crate) fn open(
+    partition: PartitionId,
+    (fetched, payload): (&Fetched, &Buffer),
+    cursor: &Cursor,
+    decoder: &mut Decoder,
+) -> Opened {
+    let mut batches = Vec::new();
+    let mut expected = fetched.first_offset;
+    let mut items = Items::new(payload);
+    loop {
+        let position = items.position();
+        let batch = match items.next() {
+            None => return Opened { batches, fault: None },
+            Some(Ok(Item::Mark(_))) => continue,
+            Some(Ok(Item::Batch(batch))) => batch,
+            Some(Err(error)) => return Opened { batches, fault: Some((expected, error)) },
+        };
+        let bytes = payload.slice_with_length(position, batch.bytes().len());
+        let opened = batch.verify().and_then(|batch| {
+            let header = *batch.header();
+            let offsets = (header.owner.base_offset, header.next_offset());
+            expected = offsets.1;
+            let theirs = header.flags.contains(Flags::CONTROL);
+            if theirs || !cursor.wants(offsets, header.owner.append_time) {
+                return Ok(None);
+            }
+            let rows = ArrowRows::open(&bytes, decoder)?;
+            let from = cursor.offset().map_or(offsets.0, |position| position.max(offsets.0));
+            Ok(Some(FetchedBatch { partition, rows, from, high: fetched.high }))
+        });
+        match opened {
+            Ok(batch) => batches.extend(batch),
+            Err(error) => {
+                let first =
+                    batches.last().map_or(fetched.first_offset, |batch| batch.offsets().end);
+                return Opened { batches, fault: Some((first, error)) };
+            }
+        }
+    }
+}

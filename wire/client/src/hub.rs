@@ -1,0 +1,254 @@
+//! The task that keeps the connections of a client: at most one per shard, made when first needed.
+//!
+//! It knows where the shards listen (every Welcome and every answer to Metadata says so) and shares
+//! one connection among all producers and consumers of a client. Connecting happens in tasks of its
+//! own, so that a shard that does not answer holds up nobody else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pyralog_wire::message::{ShardAddress, Welcome};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::ClientConfig;
+use crate::error::ClientError;
+use crate::limits::HUB_QUEUE_MAX;
+use crate::link::{self, Link};
+
+/// Which connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// Any: every shard knows the catalog.
+    Any,
+    /// The one to this shard.
+    Shard(u16),
+}
+
+/// What a server said about itself when it was last greeted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Identity of the node.
+    pub node: u64,
+    /// Identity of the cluster.
+    pub cluster: u64,
+    /// Version of its program.
+    pub server_version: String,
+    /// Version of the protocol that was agreed.
+    pub protocol: u16,
+    /// How many shards it has.
+    pub shards: usize,
+    /// The address that was dialled.
+    pub address: String,
+}
+
+enum Message {
+    Find { target: Target, reply: oneshot::Sender<Result<Link, ClientError>> },
+    Connected { target: Target, result: Result<Connected, ClientError> },
+    Learn { shards: Vec<ShardAddress> },
+}
+
+/// A new connection.
+struct Connected {
+    link: Link,
+    welcome: Welcome,
+    address: String,
+}
+
+/// A handle to the task. Cheap to clone; the task ends with the last one.
+#[derive(Clone, Debug)]
+pub(crate) struct Hub {
+    messages: mpsc::Sender<Message>,
+}
+
+impl Hub {
+    /// Starts the task. The receiver holds what the server last greeted said.
+    pub(crate) fn start(
+        addresses: Vec<String>,
+        config: Arc<ClientConfig>,
+    ) -> (Self, watch::Receiver<Option<Welcomed>>) {
+        let (messages, inbox) = mpsc::channel(HUB_QUEUE_MAX);
+        let (welcomed, watching) = watch::channel(None);
+        let task = HubTask {
+            config,
+            addresses,
+            host: String::new(),
+            shards: BTreeMap::new(),
+            links: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            messages: messages.downgrade(),
+            welcomed,
+        };
+        tokio::spawn(task.run(inbox));
+        (Self { messages }, watching)
+    }
+
+    /// An open connection.
+    ///
+    /// # Errors
+    /// If there is none and none could be made.
+    pub(crate) async fn link(&self, target: Target) -> Result<Link, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Find { target, reply };
+        self.messages.send(message).await.map_err(|_| ClientError::Closed)?;
+        answer.await.map_err(|_| ClientError::Closed)?
+    }
+
+    /// The shards listen there now.
+    pub(crate) async fn learn(&self, shards: Vec<ShardAddress>) {
+        // If the task has ended, nobody needs it.
+        self.messages.send(Message::Learn { shards }).await.ok();
+    }
+}
+
+/// What the server last greeted said, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Welcomed {
+    pub(crate) info: ServerInfo,
+    pub(crate) server_time: pyralog_log::ids::Timestamp,
+    pub(crate) at: tokio::time::Instant,
+}
+
+struct HubTask {
+    config: Arc<ClientConfig>,
+    /// What the user gave.
+    addresses: Vec<String>,
+    /// Host of the address that was dialled last with success.
+    host: String,
+    /// Where the shards listen.
+    shards: BTreeMap<u16, String>,
+    links: BTreeMap<u16, Link>,
+    /// Who waits for a connection that is being made.
+    waiting: BTreeMap<Target, Vec<oneshot::Sender<Result<Link, ClientError>>>>,
+    messages: mpsc::WeakSender<Message>,
+    welcomed: watch::Sender<Option<Welcomed>>,
+}
+
+impl HubTask {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        while let Some(message) = inbox.recv().await {
+            match message {
+                Message::Find { target, reply } => self.find(target, reply),
+                Message::Connected { target, result } => self.connected(target, result),
+                Message::Learn { shards } => self.learn(&shards),
+            }
+        }
+    }
+
+    fn find(&mut self, target: Target, reply: oneshot::Sender<Result<Link, ClientError>>) {
+        self.links.retain(|_, link| !link.is_closed());
+        let known = match target {
+            Target::Any => self.links.values().next(),
+            Target::Shard(shard) => self.links.get(&shard),
+        };
+        if let Some(link) = known {
+            // Whoever stopped waiting does not need it.
+            drop(reply.send(Ok(link.clone())));
+            return;
+        }
+        let waiting = self.waiting.entry(target).or_default();
+        waiting.push(reply);
+        if waiting.len() == 1 {
+            self.connect(target);
+        }
+    }
+
+    /// Starts to connect.
+    fn connect(&self, target: Target) {
+        let addresses = match target {
+            // The shared port leads to some shard, which forwards: slower, but better than nothing
+            // where a shard's own port cannot be reached.
+            Target::Shard(shard) => {
+                self.shards.get(&shard).into_iter().chain(&self.addresses).cloned().collect()
+            }
+            Target::Any => {
+                self.addresses.iter().chain(self.shards.values()).cloned().collect::<Vec<_>>()
+            }
+        };
+        let (config, messages) = (Arc::clone(&self.config), self.messages.clone());
+        tokio::spawn(async move {
+            let result = first(&addresses, &config).await;
+            if let Some(messages) = messages.upgrade() {
+                // If the task has ended, nobody waits.
+                messages.send(Message::Connected { target, result }).await.ok();
+            }
+        });
+    }
+
+    fn connected(&mut self, target: Target, result: Result<Connected, ClientError>) {
+        let waiting = self.waiting.remove(&target).unwrap_or_default();
+        let outcome = result.map(|connected| self.welcome(target, connected));
+        for reply in waiting {
+            drop(reply.send(outcome.clone()));
+        }
+    }
+
+    fn welcome(&mut self, target: Target, connected: Connected) -> Link {
+        let Connected { link, welcome, address } = connected;
+        host_of(&address).clone_into(&mut self.host);
+        self.learn(&welcome.shards);
+        // The shared port leads to some shard: that is then the connection to it. Another one that
+        // was made meanwhile stays with those who have it.
+        let shard = match target {
+            Target::Shard(shard) => shard,
+            Target::Any => welcome.shard,
+        };
+        self.links.insert(shard, link.clone());
+        let info = ServerInfo {
+            node: welcome.node,
+            cluster: welcome.cluster,
+            server_version: welcome.server_version,
+            protocol: welcome.protocol,
+            shards: welcome.shards.len(),
+            address,
+        };
+        let at = tokio::time::Instant::now();
+        let server_time = welcome.server_time;
+        self.welcomed.send_replace(Some(Welcomed { info, server_time, at }));
+        link
+    }
+
+    fn learn(&mut self, shards: &[ShardAddress]) {
+        let address = |shard: &ShardAddress| {
+            let host = if shard.host.is_empty() { &self.host } else { &shard.host };
+            (shard.shard, format!("{host}:{}", shard.port))
+        };
+        self.shards = shards.iter().map(address).collect();
+    }
+}
+
+/// The first of the addresses that answers.
+async fn first(addresses: &[String], config: &ClientConfig) -> Result<Connected, ClientError> {
+    let mut last = ClientError::Closed;
+    for address in addresses {
+        let connecting = link::connect(address, &config.name);
+        match tokio::time::timeout(config.connect_timeout, connecting).await {
+            Ok(Ok((link, welcome))) => {
+                return Ok(Connected { link, welcome, address: address.clone() });
+            }
+            Ok(Err(error)) => last = error,
+            Err(_elapsed) => {
+                let source = Arc::new(std::io::ErrorKind::TimedOut.into());
+                last = ClientError::Connect { address: address.clone(), source };
+            }
+        }
+        tracing::debug!(address, error = %last, "connecting failed");
+    }
+    Err(last)
+}
+
+/// The host of `host:port`, brackets of an IPv6 address included.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_keep_the_brackets_of_their_address() {
+        assert_eq!(host_of("127.0.0.1:7400"), "127.0.0.1");
+        assert_eq!(host_of("[::1]:7400"), "[::1]");
+        assert_eq!(host_of("log.example:7400"), "log.example");
+    }
+}

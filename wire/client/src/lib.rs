@@ -1,0 +1,68 @@
+//! The native client: router, batcher, retry and sessions, with a Tokio and a blocking shell.
+//!
+//! `docs/CLIENT.md` is the guide. How it is made:
+//!
+//! ```text
+//! Producer --(open batch)--> slot <--(takes it)-- driver --(batches)--> link --> socket
+//!    ^ fills columns                               ^ obeys dispatch::Dispatcher    ^ one per shard
+//! Consumer <--(batches)-- fetch (one per partition, obeys cursor::Cursor) <-- link
+//! Client --(finds, makes links)--> hub
+//! ```
+//!
+//! What decides is pure: [`dispatch`] and [`window`] (batches of a producer: order, sessions,
+//! retries, deadlines), [`cursor`] (position of a consumer), [`backoff`], the partitioner. They
+//! take the time and a seeded generator as arguments, return commands, and are tested against a
+//! model of a treacherous server. What does is tasks on Tokio: `driver` and `fetch` carry out the
+//! commands, `link` owns a socket, `hub` the connections. [`blocking`] runs the same tasks on a
+//! thread of its own. Every queue between them has a limit; see [`limits`].
+//!
+//! Bytes of a record: copied once into the open batch (`pyralog_log::batch::RowsBuilder`), hashed
+//! once, written to the socket from there. Bytes that are read: from the socket into an aligned
+//! buffer, of which records are views.
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod blocking;
+pub mod cursor;
+pub mod dispatch;
+pub mod limits;
+pub mod window;
+
+mod client;
+mod config;
+mod consumer;
+mod delivery;
+mod driver;
+mod error;
+mod fetch;
+mod fetched;
+mod hub;
+mod ledger;
+mod link;
+mod partitioner;
+mod producer;
+mod receive;
+mod record;
+mod slot;
+
+pub use client::Client;
+pub use config::{ClientConfig, ConsumerConfig, OnOutOfRange, ProducerConfig, StartFrom, Stop};
+pub use consumer::Consumer;
+pub use delivery::{Delivery, RecordMetadata};
+pub use error::ClientError;
+pub use fetched::FetchedBatch;
+pub use hub::ServerInfo;
+pub use ledger::ProducerStats;
+pub use partitioner::{Partitioner, partition_of_key};
+pub use producer::Producer;
+pub use record::Record;
+
+pub use pyralog_log::batch::{BatchHeader, Codec, Headers, RecordView, Rows};
+pub use pyralog_log::durability::Durability;
+pub use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
+pub use pyralog_wire::message::{
+    LogDescription, LogRoute, NodeStats, OffsetFound, PartitionInfo, ShardStats,
+};
+pub use pyralog_wire::{
+    ErrorCode, ErrorDetail, ErrorReply, LogChanges, LogConfig, LogStorage, Retry,
+};

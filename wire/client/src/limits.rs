@@ -1,0 +1,146 @@
+//! Every maximum and default of the client, with unit and derivation.
+
+use std::time::Duration;
+
+pub use pyralog_log::limits::{BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX, Limit, RECORDS_PER_BATCH_MAX};
+
+/// Batches of one partition that may be in flight. A server remembers the offsets of 16 batches of
+/// a session; half of that is in flight, so that a batch that is sent again is always remembered.
+pub const IN_FLIGHT_MAX: usize = 8;
+
+/// Batches per session whose offsets a server remembers (`pyralog_log`'s window).
+const SERVER_WINDOW_BATCHES: usize = 16;
+
+/// Bytes of records that a producer holds until their outcome is known, unless configured: at
+/// 1 GB/s and 20 ms to an acknowledgement 20 MB are under way; three times that, rounded up.
+pub const BUFFER_BYTES_DEFAULT: usize = 64 << 20;
+
+/// Largest budget of a producer: beyond 4 GiB a queue is no buffer but a store.
+pub const BUFFER_BYTES_MAX: usize = 4 << 30;
+
+/// How long a batch waits for company unless configured: a batch of 1 MiB fills in 1 ms at the
+/// speed of one core, so waiting longer gains nothing under load and costs latency otherwise.
+pub const LINGER_DEFAULT: Duration = Duration::from_millis(1);
+
+/// Longest linger: beyond a minute records only grow old.
+pub const LINGER_MAX: Duration = Duration::from_mins(1);
+
+/// From the first record of a batch to its outcome, unless configured: a server that restarts and
+/// recovers is back within it.
+pub const DELIVERY_TIMEOUT_DEFAULT: Duration = Duration::from_mins(2);
+
+/// One attempt of a request, unless configured: above the longest group commit on a slow disk.
+pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Connecting and the handshake together, unless configured.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// First delay between attempts: some round trips, so that a busy server gets a breath.
+pub const BACKOFF_MIN_DEFAULT: Duration = Duration::from_millis(10);
+
+/// Longest delay between attempts: a server that came back is noticed within a second.
+pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Longest of any configured timeout: a day. Keeps sums of durations far from overflow.
+pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+
+/// Bytes that one fetch asks for unless configured: one batch of the default size fits, and a fetch
+/// ahead per partition stays small.
+pub const FETCH_BYTES_DEFAULT: u32 = 1 << 20;
+
+/// How long a fetch waits at the tail unless configured.
+pub const FETCH_WAIT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Requests that wait in the queue of one connection. What is over it is answered as unsent and
+/// tried again after a delay; 4096 is 512 partitions with a full window each.
+pub const LINK_QUEUE_REQUESTS_MAX: usize = 4096;
+
+/// Frames that one connection holds encoded but unwritten: enough for one vectored write.
+pub const LINK_UNWRITTEN_FRAMES_MAX: usize = 32;
+
+/// Receive buffer of a connection for heads and small frames: one large read.
+pub const RECEIVE_BYTES: usize = 64 << 10;
+
+/// Receive buffers for payloads that a connection keeps for use again.
+pub const SPARE_PAYLOADS_MAX: usize = 8;
+
+/// Batches on their way from a producer to its task. Each is full or was asked for, so the queue is
+/// short unless records are huge or lonely; 1024 notices cost 64 KiB.
+pub const HANDOFF_MAX: usize = 1024;
+
+/// Emptied batch builders that a producer keeps for use again: a window of one partition.
+pub const SPARE_BUILDERS_MAX: usize = IN_FLIGHT_MAX;
+
+/// Batches whose memory a producer's task keeps for use again: two windows.
+pub const SPARE_BATCHES_MAX: usize = 2 * IN_FLIGHT_MAX;
+
+/// Addresses that a client is given to find the cluster.
+pub const ADDRESSES_MAX: usize = 64;
+
+/// Messages in the queue to the task that keeps the connections.
+pub const HUB_QUEUE_MAX: usize = 1024;
+
+const _: () = assert!(IN_FLIGHT_MAX * 2 <= SERVER_WINDOW_BATCHES, "a resent batch is remembered");
+const _: () = assert!(BUFFER_BYTES_DEFAULT >= 2 * BATCH_BYTES_MAX, "one fills while one is sent");
+const _: () = assert!(BUFFER_BYTES_DEFAULT <= BUFFER_BYTES_MAX);
+
+/// A count or length, as a number to print.
+const fn number(value: usize) -> u64 {
+    value as u64
+}
+
+/// Milliseconds of a default, as a number to print.
+fn ms(value: Duration) -> u64 {
+    u64::try_from(value.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// All limits of the client, in the order in which they are printed.
+#[must_use]
+pub fn limits() -> Vec<Limit> {
+    let limit = |name, value, unit, why| Limit { name, value, unit, why };
+    let batches = number(IN_FLIGHT_MAX);
+    vec![
+        limit("IN_FLIGHT_MAX", batches, "batches", "half of what a server remembers per session"),
+        limit("BUFFER_BYTES_DEFAULT", number(BUFFER_BYTES_DEFAULT), "bytes", "1 GB/s for 60 ms"),
+        limit(
+            "BUFFER_BYTES_MAX",
+            number(BUFFER_BYTES_MAX),
+            "bytes",
+            "more is a store, not a buffer",
+        ),
+        limit("LINGER_DEFAULT", ms(LINGER_DEFAULT), "ms", "a core fills 1 MiB in that time"),
+        limit("LINGER_MAX", ms(LINGER_MAX), "ms", "records only grow old"),
+        limit("DELIVERY_TIMEOUT_DEFAULT", ms(DELIVERY_TIMEOUT_DEFAULT), "ms", "a restart fits"),
+        limit("REQUEST_TIMEOUT_DEFAULT", ms(REQUEST_TIMEOUT_DEFAULT), "ms", "a slow disk's commit"),
+        limit("CONNECT_TIMEOUT_DEFAULT", ms(CONNECT_TIMEOUT_DEFAULT), "ms", "some lost packets"),
+        limit("BACKOFF_MIN_DEFAULT", ms(BACKOFF_MIN_DEFAULT), "ms", "some round trips"),
+        limit("BACKOFF_MAX_DEFAULT", ms(BACKOFF_MAX_DEFAULT), "ms", "a return is soon noticed"),
+        limit("TIMEOUT_MAX", ms(TIMEOUT_MAX), "ms", "sums cannot overflow"),
+        limit("FETCH_BYTES_DEFAULT", FETCH_BYTES_DEFAULT.into(), "bytes", "one default batch"),
+        limit("FETCH_WAIT_DEFAULT", ms(FETCH_WAIT_DEFAULT), "ms", "few empty answers at the tail"),
+        limit(
+            "LINK_QUEUE_REQUESTS_MAX",
+            number(LINK_QUEUE_REQUESTS_MAX),
+            "requests",
+            "512 windows",
+        ),
+        limit("SPARE_PAYLOADS_MAX", number(SPARE_PAYLOADS_MAX), "buffers", "per connection"),
+        limit("HANDOFF_MAX", number(HANDOFF_MAX), "batches", "64 KiB of notices"),
+        limit("ADDRESSES_MAX", number(ADDRESSES_MAX), "addresses", "a cluster's first contacts"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_listed_once_and_positive() {
+        let limits = limits();
+        let mut names: Vec<_> = limits.iter().map(|limit| limit.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), limits.len());
+        assert!(limits.iter().all(|limit| limit.value > 0));
+    }
+}
