@@ -1,0 +1,184 @@
+//! What the admin listener answers: snapshots of all cores, asked for with messages and a deadline.
+
+use pyralog_http::{AdminSource, Readiness, Unavailable};
+use pyralog_runtime::mesh::Outside;
+use pyralog_runtime::time::{self, Monotonic};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::config::{DataConfig, ServerConfig};
+use crate::data_dir::Identity;
+use crate::limits::SNAPSHOT_WAIT;
+use crate::message::{Message, SnapshotReply};
+use crate::metrics::{Counter, NodeSnapshot, PartitionSnapshot, ShardSnapshot, text};
+
+/// The admin listener's view of the node; lives on the admin listener's thread.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    outside: Outside<Message>,
+    identity: Identity,
+    node: String,
+    data: String,
+    started: Monotonic,
+}
+
+impl Admin {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        identity: Identity,
+        outside: Outside<Message>,
+    ) -> Self {
+        let data = match &config.data {
+            DataConfig::Dir(path) => path.display().to_string(),
+            DataConfig::MemoryOnly { .. } => "memory only".into(),
+        };
+        let node = config.node_name.clone();
+        Self { outside, identity, node, data, started: time::now() }
+    }
+
+    /// Asks all cores at once, and waits for each.
+    async fn snapshot(&self) -> Result<NodeSnapshot, Unavailable> {
+        let asked = (0..self.outside.shards()).map(|shard| {
+            let (sender, receiver) = oneshot::channel();
+            // Err: full or ended; the receiver then sees the sender dropped.
+            let posted = self.outside.post(shard, Message::Snapshot(SnapshotReply(sender)));
+            (shard, posted.is_ok(), receiver)
+        });
+        let asked: Vec<_> = asked.collect();
+        let mut shards = Vec::with_capacity(asked.len());
+        for (shard, posted, receiver) in asked {
+            let silent = || Unavailable(format!("shard {shard} does not answer"));
+            if !posted {
+                return Err(silent());
+            }
+            let answer = tokio::time::timeout(SNAPSHOT_WAIT, receiver).await;
+            shards.push(answer.ok().and_then(Result::ok).ok_or_else(silent)?);
+        }
+        Ok(NodeSnapshot {
+            node: self.node.clone(),
+            node_id: self.identity.node_id,
+            cluster_id: self.identity.cluster_id,
+            uptime_seconds: time::now().since(self.started).as_secs(),
+            shards,
+        })
+    }
+}
+
+impl AdminSource for Admin {
+    async fn metrics(&self) -> Result<String, Unavailable> {
+        Ok(text::render(self.snapshot().await?))
+    }
+
+    async fn readiness(&self) -> Readiness {
+        match self.snapshot().await.map(|snapshot| snapshot.problems()) {
+            Ok(problems) if problems.is_empty() => Readiness::Ready,
+            Ok(problems) => Readiness::NotReady(problems),
+            Err(Unavailable(problem)) => Readiness::NotReady(vec![problem]),
+        }
+    }
+
+    async fn status(&self) -> Result<String, Unavailable> {
+        let snapshot = self.snapshot().await?;
+        let status = Status::of(&snapshot, &self.data);
+        serde_json::to_string_pretty(&status).map_err(|error| Unavailable(error.to_string()))
+    }
+}
+
+/// `/status`: field names are part of the interface.
+#[derive(Debug, Serialize)]
+struct Status<'s> {
+    version: &'static str,
+    node: &'s str,
+    node_id: u64,
+    cluster_id: u64,
+    data: &'s str,
+    uptime_seconds: u64,
+    ready: bool,
+    problems: Vec<String>,
+    logs: u64,
+    catalog_version: u64,
+    shards: Vec<ShardStatus>,
+    partitions: Vec<PartitionStatus<'s>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardStatus {
+    shard: usize,
+    connections: u64,
+    partitions: usize,
+    requests: u64,
+    records_written: u64,
+    bytes_written: u64,
+    bytes_read: u64,
+    in_flight_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct PartitionStatus<'s> {
+    log: &'s str,
+    log_id: u64,
+    partition: u32,
+    shard: usize,
+    low: u64,
+    high: u64,
+    end: u64,
+    bytes: u64,
+    segments: u64,
+    failed: Option<&'s str>,
+    damaged: &'s [(u64, u64)],
+}
+
+impl<'s> Status<'s> {
+    fn of(snapshot: &'s NodeSnapshot, data: &'s str) -> Self {
+        let problems = snapshot.problems();
+        let first = snapshot.shards.first();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            node: &snapshot.node,
+            node_id: snapshot.node_id,
+            cluster_id: snapshot.cluster_id,
+            data,
+            uptime_seconds: snapshot.uptime_seconds,
+            ready: problems.is_empty(),
+            problems,
+            logs: first.map_or(0, |shard| shard.logs),
+            catalog_version: first.map_or(0, |shard| shard.catalog_version),
+            shards: snapshot.shards.iter().map(ShardStatus::of).collect(),
+            partitions: snapshot.partitions().into_iter().map(PartitionStatus::of).collect(),
+        }
+    }
+}
+
+impl ShardStatus {
+    fn of(shard: &ShardSnapshot) -> Self {
+        let counter = |counter: Counter| shard.counters[counter as usize];
+        Self {
+            shard: shard.shard,
+            connections: shard.connections,
+            partitions: shard.partitions.len(),
+            requests: counter(Counter::Requests),
+            records_written: counter(Counter::RecordsWritten),
+            bytes_written: counter(Counter::WriteBytes),
+            bytes_read: counter(Counter::ReadBytes),
+            in_flight_bytes: shard.in_flight_bytes,
+        }
+    }
+}
+
+impl<'s> PartitionStatus<'s> {
+    fn of(partition: &'s PartitionSnapshot) -> Self {
+        Self {
+            log: &partition.name,
+            log_id: partition.log.get(),
+            partition: partition.partition.get(),
+            shard: partition.shard,
+            low: partition.low.get(),
+            high: partition.high.get(),
+            end: partition.end.get(),
+            bytes: partition.bytes,
+            segments: partition.segments,
+            failed: partition.failed.as_deref(),
+            damaged: &partition.damaged,
+        }
+    }
+}

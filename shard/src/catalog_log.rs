@@ -1,0 +1,375 @@
+//! The command log of the catalog on shard 0: propose, append and sync, apply on all cores, answer.
+//!
+//! One task takes the changes one at a time, so the order of the log is the order in which they are applied everywhere.
+//! A command is a record of its own in a control batch of the catalog's partition (log 0), and is applied only when it
+//! is on stable storage. Consensus will take the place of [`CatalogLog::persist`] and of nothing else here.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use pyralog_log::batch::{BuilderConfig, Decoder, Flags, Item, Items, Record, RowsBuilder};
+use pyralog_log::durability::Durability;
+use pyralog_log::ids::{LogId, PartitionId, Timestamp};
+use pyralog_log::limits::MEMORY_BYTES_MIN;
+use pyralog_log::partition::{AppendError, AppendNow, PartitionConfig, Storage};
+use pyralog_log::partition_file::Partition;
+use pyralog_log::recovery::RecoveryReport;
+use pyralog_runtime::channel::{Receiver, bounded, oneshot};
+use pyralog_runtime::{file, spawn_durable};
+use pyralog_wire::message::{AlterLog, CreateLog, Deleted};
+use pyralog_wire::{ErrorCode, ErrorReply, LogConfig, LogStorage, Request, Response};
+
+use crate::asked::Asked;
+use crate::catalog::{Applied, Catalog, Command, LogEntry, decode, encode};
+use crate::config::DataConfig;
+use crate::flight::{Flight, Landing};
+use crate::limits::ADMIN_WAITING_MAX;
+use crate::message::{Answer, Question};
+use crate::ownership::CATALOG_LOG;
+use crate::partitions::{log_folder, recovery_line, recycle_folder};
+use crate::request::errors::{append_error, refusal, unknown_log};
+use crate::request::{busy, full_description};
+use crate::shard::{AdminJob, Phase, Shard};
+
+/// Bytes of commands read at once at boot.
+const REPLAY_BYTES: usize = 1 << 20;
+/// Segments of the catalog: a command takes some 300 bytes, so one holds two hundred thousand of them.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// The catalog's partition; none on a node that keeps nothing.
+#[derive(Debug)]
+pub(crate) struct CatalogLog {
+    partition: Option<Partition>,
+}
+
+/// What a replay found.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    /// The state after all commands.
+    pub(crate) catalog: Catalog,
+    /// Logs that commands have deleted: what is left of their folders may go.
+    deleted: BTreeSet<LogId>,
+}
+
+impl CatalogLog {
+    /// Opens the command log and replays it.
+    ///
+    /// # Errors
+    /// One sentence, if it cannot be read to its end: serving with half a catalog would deal ids twice.
+    pub(crate) async fn open(shard: &Rc<Shard>) -> Result<(Self, Replayed), String> {
+        let DataConfig::Dir(data) = &shard.config.data else {
+            return Ok((Self { partition: None }, Replayed::default()));
+        };
+        let storage = Storage::Durable {
+            dir: data.join("catalog"),
+            recycle: recycle_folder(data, shard.index),
+        };
+        let config = PartitionConfig {
+            segment_bytes: SEGMENT_BYTES,
+            tail_bytes: REPLAY_BYTES,
+            ..PartitionConfig::new(CATALOG_LOG, PartitionId::ZERO, storage)
+        };
+        let (partition, report) = Partition::open(config, Rc::new(Landing::new(shard)))
+            .await
+            .map_err(|error| format!("the catalog cannot be opened: {error}"))?;
+        refuse_damage(&report)?;
+        let replayed = replay(&partition).await?;
+        Ok((Self { partition: Some(partition) }, replayed))
+    }
+
+    /// Appends a command; resolves when it is on stable storage.
+    async fn persist(&self, shard: &Shard, command: &Command) -> Result<(), ErrorReply> {
+        let Some(partition) = &self.partition else { return Ok(()) };
+        let batch = command_batch(command, shard.wall())?;
+        let (sender, receiver) = oneshot();
+        let key = shard.flights.borrow_mut().insert(Flight::Internal(sender));
+        match partition.append(&batch, Durability::Synced, Flight::ticket(key)) {
+            AppendNow::Pending => {}
+            AppendNow::Done(appended) => shard.landed(key, Ok(appended)),
+            AppendNow::Refused(error) => shard.landed(key, Err(error)),
+        }
+        match receiver.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(AppendError::Closed)) | Err(_) => Err(ErrorCode::ShuttingDown.into()),
+            Ok(Err(error)) => Err(append_error(&error)),
+        }
+    }
+
+    async fn close(&self) {
+        if let Some(partition) = &self.partition {
+            partition.close().await;
+        }
+    }
+}
+
+fn refuse_damage(report: &RecoveryReport) -> Result<(), String> {
+    let line = recovery_line(report);
+    if let Some(line) = &line {
+        tracing::warn!("the catalog: {line}");
+    }
+    if report.damaged.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "the catalog is damaged on disk ({}): restore the folder `catalog` of the data directory from a copy",
+        line.unwrap_or_default()
+    ))
+}
+
+fn command_batch(command: &Command, now: Timestamp) -> Result<Vec<u8>, ErrorReply> {
+    let internal = |text: String| ErrorReply::new(ErrorCode::Internal, text);
+    let value = encode(command).map_err(|error| internal(error.to_string()))?;
+    let config = BuilderConfig { flags: Flags::CONTROL, ..BuilderConfig::default() };
+    let mut builder = RowsBuilder::new(config);
+    let record = Record { value: Some(&value), create_time: now, ..Record::default() };
+    builder.push(&record).map_err(|error| internal(error.to_string()))?;
+    builder.finish(None).map_err(|error| internal(error.to_string()))
+}
+
+async fn replay(partition: &Partition) -> Result<Replayed, String> {
+    let mut replayed = Replayed::default();
+    let mut next = partition.watermarks().low;
+    let mut decoder = Decoder::new();
+    while next < partition.watermarks().high {
+        let read = partition
+            .read(next, REPLAY_BYTES)
+            .await
+            .map_err(|error| format!("the catalog cannot be read at {next}: {error}"))?;
+        for slice in &read.slices {
+            replay_slice(slice, &mut decoder, &mut replayed)
+                .map_err(|error| format!("the catalog cannot be replayed after {next}: {error}"))?;
+        }
+        if read.next_offset <= next {
+            return Err(format!("the catalog ends at {next}, before its high watermark"));
+        }
+        next = read.next_offset;
+    }
+    Ok(replayed)
+}
+
+fn replay_slice(
+    slice: &[u8],
+    decoder: &mut Decoder,
+    replayed: &mut Replayed,
+) -> Result<(), String> {
+    for item in Items::new(slice) {
+        let Item::Batch(batch) = item.map_err(|error| error.to_string())? else { continue };
+        let batch = batch.verify().map_err(|error| error.to_string())?;
+        let rows = decoder.rows(&batch).map_err(|error| error.to_string())?;
+        for record in rows.iter() {
+            let value = record.value.unwrap_or_default();
+            let command = decode(value).map_err(|error| error.to_string())?;
+            // A refused command was refused when it was new as well: see `Catalog::apply`.
+            if let Ok(Applied::Deleted(entry)) = replayed.catalog.apply(&command) {
+                replayed.deleted.insert(entry.id);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what deletions that a crash interrupted have left behind. Only what a command has deleted: a folder that the
+/// catalog has never heard of is somebody's mistake, and stays.
+pub(crate) async fn remove_leftovers(shard: &Shard, replayed: &Replayed) {
+    let DataConfig::Dir(data) = &shard.config.data else { return };
+    for log in &replayed.deleted {
+        let folder = log_folder(data, *log);
+        match file::exists(&folder).await {
+            Ok(false) => {}
+            Ok(true) => match file::remove_dir_all(&folder).await {
+                Ok(()) => tracing::info!(log = log.get(), "removed what a deletion had left"),
+                Err(error) => tracing::warn!(log = log.get(), %error, "a deleted log is left over"),
+            },
+            Err(error) => tracing::warn!(log = log.get(), %error, "cannot look for a deleted log"),
+        }
+    }
+}
+
+/// Puts a change in line. Answers `Busy` if the line is full.
+pub(crate) fn submit(shard: &Rc<Shard>, asked: Asked, request: Request) {
+    let sender = shard.admin.borrow().clone();
+    let Some(sender) = sender else {
+        asked.refuse(ErrorCode::ShuttingDown);
+        return;
+    };
+    if let Err(error) = sender.try_send(AdminJob { asked, request }) {
+        error.into_message().asked.refuse(busy("many changes of logs are waiting"));
+    }
+}
+
+/// Starts the task that takes changes; it ends when the core drains, after what was in line.
+pub(crate) fn serve(shard: &Rc<Shard>, log: CatalogLog) -> pyralog_runtime::Task<()> {
+    let (sender, receiver) = bounded(ADMIN_WAITING_MAX);
+    *shard.admin.borrow_mut() = Some(sender);
+    let shard = Rc::clone(shard);
+    spawn_durable("catalog", run(shard, log, receiver))
+}
+
+async fn run(shard: Rc<Shard>, log: CatalogLog, mut jobs: Receiver<AdminJob>) {
+    // The senders are dropped when the core drains: then the line ends.
+    while let Some(AdminJob { asked, request }) = jobs.recv().await {
+        if shard.phase() >= Phase::Draining {
+            asked.refuse(ErrorCode::ShuttingDown);
+            continue;
+        }
+        match change(&shard, &log, request).await {
+            Ok(response) => asked.reply(response),
+            Err(error) => asked.refuse(error),
+        }
+    }
+    log.close().await;
+}
+
+async fn change(
+    shard: &Rc<Shard>,
+    log: &CatalogLog,
+    request: Request,
+) -> Result<Response, ErrorReply> {
+    let command = match &request {
+        Request::CreateLog(create) => create_command(shard, create)?,
+        Request::AlterLog(alter) => alter_command(shard, alter)?,
+        Request::DeleteLog(delete) => Command::Delete { id: entry_of(shard, &delete.name)?.id },
+        other => {
+            let text = format!("{} is no change of the catalog", other.kind());
+            return Err(ErrorReply::new(ErrorCode::Internal, text));
+        }
+    };
+    shard.catalog.borrow().check(&command).map_err(|error| refusal(&error))?;
+    log.persist(shard, &command).await?;
+    let applied = apply_everywhere(shard, command).await?;
+    match applied {
+        Applied::Created(entry) => Ok(Response::CreateLog(full_description(shard, &entry).await?)),
+        Applied::Altered(entry) => Ok(Response::AlterLog(full_description(shard, &entry).await?)),
+        Applied::Deleted(entry) => Ok(Response::DeleteLog(Deleted { id: entry.id })),
+    }
+}
+
+fn entry_of(shard: &Shard, name: &str) -> Result<LogEntry, ErrorReply> {
+    shard.catalog.borrow().by_name(name).cloned().ok_or_else(|| unknown_log(name))
+}
+
+fn create_command(shard: &Shard, create: &CreateLog) -> Result<Command, ErrorReply> {
+    let mut config = create.config;
+    if matches!(shard.config.data, DataConfig::MemoryOnly { .. }) {
+        config.storage = LogStorage::Memory;
+        config.durability = Durability::Memory;
+        // A budget that is not there cannot be given: take at most half of what is left, so that others fit as well.
+        let half = memory_left(shard) / 2 / u64::from(config.partitions.max(1));
+        config.memory_bytes_max = config.memory_bytes_max.min(half.max(MEMORY_BYTES_MIN));
+    }
+    require_memory(shard, &config, None)?;
+    let created = shard.wall();
+    Ok(Command::Create { name: create.name.clone(), config, created })
+}
+
+fn alter_command(shard: &Shard, alter: &AlterLog) -> Result<Command, ErrorReply> {
+    let entry = entry_of(shard, &alter.name)?;
+    let changed = entry.config.changed(&alter.changes);
+    let config =
+        changed.map_err(|error| ErrorReply::new(ErrorCode::InvalidConfig, error.to_string()))?;
+    require_memory(shard, &config, Some(&entry.config))?;
+    Ok(Command::Alter { id: entry.id, config })
+}
+
+/// Bytes that memory logs may still be promised.
+fn memory_left(shard: &Shard) -> u64 {
+    let promised: u64 = shard.catalog.borrow().iter().map(|entry| promise(&entry.config)).sum();
+    shard.config.memory_log_bytes_max().saturating_sub(promised)
+}
+
+fn promise(config: &LogConfig) -> u64 {
+    match config.storage {
+        LogStorage::Memory => config.memory_bytes_max.saturating_mul(u64::from(config.partitions)),
+        LogStorage::Durable => 0,
+    }
+}
+
+/// Refuses what the node's memory could not hold. This is a rule of the node, not of the catalog, so it is checked
+/// before a command is written and never when one is applied.
+fn require_memory(
+    shard: &Shard,
+    config: &LogConfig,
+    replaced: Option<&LogConfig>,
+) -> Result<(), ErrorReply> {
+    if config.storage == LogStorage::Memory && config.memory_bytes_max < MEMORY_BYTES_MIN {
+        let text = format!(
+            "memory_bytes_max is {}: a partition in memory needs at least {MEMORY_BYTES_MIN}",
+            config.memory_bytes_max
+        );
+        return Err(ErrorReply::new(ErrorCode::InvalidConfig, text));
+    }
+    let left = memory_left(shard) + replaced.map_or(0, promise);
+    let wanted = promise(config);
+    if wanted <= left {
+        return Ok(());
+    }
+    Err(ErrorReply::new(
+        ErrorCode::InvalidConfig,
+        format!(
+            "{} partitions of memory_bytes_max {} are {wanted} bytes, but {left} of the node's {} are left: lower it, delete logs, or give the server more memory",
+            config.partitions,
+            config.memory_bytes_max,
+            shard.config.memory_log_bytes_max()
+        ),
+    ))
+}
+
+/// Applies a command on this core and then on all others; resolves when all have.
+async fn apply_everywhere(shard: &Rc<Shard>, command: Command) -> Result<Applied, ErrorReply> {
+    let (applied, mut problems) = apply_here(shard, &command).await;
+    let others = (0..shard.shards).filter(|to| *to != shard.index);
+    let questions = others.map(|to| {
+        let command = command.clone();
+        async move { (to, shard.ask(to, Question::Apply(command)).await) }
+    });
+    for (to, answer) in join_all(questions).await {
+        match answer {
+            Some(Answer::Applied(found)) => problems.extend(found),
+            _ => problems.push(format!("shard {to} did not answer")),
+        }
+    }
+    let applied = applied.ok_or(ErrorCode::Internal)?;
+    if problems.is_empty() || matches!(applied, Applied::Deleted(_)) {
+        return Ok(applied);
+    }
+    let text = format!("the change is made, but: {}", problems.join("; "));
+    Err(ErrorReply::new(ErrorCode::StorageFailed, text))
+}
+
+/// Applies a command to this core's replica and to the partitions it owns. Returns what did not go as it should.
+pub(crate) async fn apply_here(
+    shard: &Rc<Shard>,
+    command: &Command,
+) -> (Option<Applied>, Vec<String>) {
+    let outcome = shard.catalog.borrow_mut().apply(command);
+    let applied = match outcome {
+        Ok(applied) => applied,
+        Err(refusal) => {
+            tracing::error!(shard = shard.index, %refusal, "a command that was checked is refused");
+            return (None, Vec::new());
+        }
+    };
+    let problems = match &applied {
+        Applied::Created(entry) => shard.open_logs(std::slice::from_ref(entry)).await,
+        Applied::Altered(entry) => shard.alter_log(entry).await,
+        Applied::Deleted(entry) => {
+            let problems = shard.delete_log(entry).await;
+            if let DataConfig::Dir(data) = &shard.config.data {
+                remove_folder(&log_folder(data, entry.id)).await;
+            }
+            problems
+        }
+    };
+    (Some(applied), problems)
+}
+
+/// Removes the folder of a log once the last of its partitions has gone; until then it is not empty and stays.
+async fn remove_folder(folder: &std::path::Path) {
+    if let Ok(entries) = file::list_dir(folder).await
+        && entries.is_empty()
+        && let Err(error) = file::remove_dir_all(folder).await
+    {
+        tracing::debug!(folder = %folder.display(), %error, "an empty folder is left over");
+    }
+}

@@ -1,0 +1,387 @@
+//! What a server is told at its start, and the rules it must meet.
+//!
+//! Libraries take typed settings; files, environment and flags are the business of `tools`. Every rule is checked by
+//! [`ServerConfig::validate`] before anything is touched, and each refusal names the key as the settings file has it.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyralog_wire::limits as wire;
+
+use crate::limits;
+
+/// Everything a server can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// The shared port of all shards. Port 0 takes any free one, for every shard's own port as well; with port `P`,
+    /// shard `i` also listens on `P + 1 + i`.
+    pub listen: SocketAddr,
+    /// Host told to clients as the place of all shards; `None` tells them to keep the one they used.
+    pub advertised: Option<String>,
+    /// Cores to run on.
+    pub shards: usize,
+    /// Whether shard `i` is pinned to the `i`-th CPU of the process; ignored with more shards than CPUs.
+    pub pin: bool,
+    /// Where the records live.
+    pub data: DataConfig,
+    /// Address of the admin listener, if there is to be one. Port 0 takes any free one.
+    pub http: Option<SocketAddr>,
+    /// How long an idle core looks for work before it parks; zero parks at once.
+    pub spin: Duration,
+    /// The id that this node must have; `None` keeps the stored one, or draws one at the first start.
+    pub node_id: Option<u64>,
+    /// Shown in status and metrics.
+    pub node_name: String,
+    /// Memory of each core.
+    pub memory: MemoryConfig,
+    /// Limits of connections.
+    pub limits: ServerLimits,
+}
+
+/// Where the records live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataConfig {
+    /// In files of this directory, which is created if it does not exist.
+    Dir(PathBuf),
+    /// In memory only, and gone with the process.
+    MemoryOnly {
+        /// Bytes of records of all logs and shards together.
+        max_memory: u64,
+    },
+}
+
+/// Memory of each core, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// Buffers for direct I/O, taken at the start.
+    pub io_bytes: usize,
+    /// Appends and forwarded requests in flight before the core answers `Busy`.
+    pub in_flight_bytes_max: u64,
+    /// Fetched records waiting for slow sockets.
+    pub fetched_bytes_max: u64,
+    /// Tail caches, split over the core's partitions.
+    pub tail_bytes: u64,
+    /// Records of all memory logs of a durable node together; memory-only nodes use `max_memory` instead.
+    pub memory_log_bytes_max: u64,
+}
+
+/// Limits of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Connections of each shard.
+    pub connections_max: usize,
+    /// Time from accept to a complete Hello.
+    pub handshake_timeout: Duration,
+    /// Silence after which a connection without requests in work is closed.
+    pub idle_timeout: Duration,
+    /// Time within which a frame that has begun must be complete.
+    pub frame_timeout: Duration,
+    /// Requests in flight granted to a connection.
+    pub credit_requests: u32,
+    /// Frame bytes in flight granted to a connection.
+    pub credit_bytes: u64,
+    /// Answer bytes waiting for one connection before its requests wait.
+    pub outbox_bytes_max: u64,
+    /// How long a stop waits for clients to take their last answers.
+    pub shutdown_grace: Duration,
+}
+
+/// A setting that breaks a rule. Displays as one sentence that names key, value and rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The key as the settings file has it, for example `server.shards`.
+    pub key: &'static str,
+    /// The value found.
+    pub value: String,
+    /// What is wrong with it and what would be right.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} = {}: {}", self.key, self.value, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            advertised: None,
+            shards: Self::available_shards(),
+            pin: true,
+            data: DataConfig::Dir(PathBuf::from("pyralog-data")),
+            http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7480))),
+            spin: Duration::ZERO,
+            node_id: None,
+            node_name: "pyralog".into(),
+            memory: MemoryConfig::default(),
+            limits: ServerLimits::default(),
+        }
+    }
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self {
+            io_bytes: 64 << 20,
+            in_flight_bytes_max: limits::IN_FLIGHT_BYTES,
+            fetched_bytes_max: limits::FETCHED_BYTES,
+            tail_bytes: 256 << 20,
+            memory_log_bytes_max: 4 << 30,
+        }
+    }
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        let ms = |ms: u32| Duration::from_millis(u64::from(ms));
+        Self {
+            connections_max: limits::CONNECTIONS_PER_SHARD,
+            handshake_timeout: ms(wire::HANDSHAKE_TIMEOUT_MS),
+            idle_timeout: ms(wire::IDLE_TIMEOUT_MS),
+            frame_timeout: ms(wire::FRAME_TIMEOUT_MS),
+            credit_requests: wire::CREDIT_REQUESTS,
+            credit_bytes: wire::CREDIT_BYTES,
+            outbox_bytes_max: wire::OUTBOX_BYTES_MAX,
+            shutdown_grace: limits::SHUTDOWN_GRACE,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// The number of CPUs this process may use, which is the usual number of shards.
+    #[must_use]
+    pub fn available_shards() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).min(limits::SHARDS_MAX)
+    }
+
+    /// Checks every rule, without touching the machine.
+    ///
+    /// # Errors
+    /// The first rule broken, in the order of the fields.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_addresses()?;
+        self.validate_names()?;
+        self.validate_data()?;
+        self.memory.validate()?;
+        self.limits.validate()
+    }
+
+    fn validate_addresses(&self) -> Result<(), ConfigError> {
+        let shards = u64::try_from(self.shards).unwrap_or(u64::MAX);
+        within("server.shards", shards, 1, limits::SHARDS_MAX as u64, "cores")?;
+        let port = u64::from(self.listen.port());
+        let last = port + shards;
+        if port != 0 && last > u64::from(u16::MAX) {
+            return Err(ConfigError {
+                key: "server.listen",
+                value: self.listen.to_string(),
+                problem: format!(
+                    "{shards} shards also listen on the ports up to {last}, beyond 65535; choose a lower port"
+                ),
+            });
+        }
+        if let Some(http) = self.http
+            && port != 0
+            && http.port() != 0
+            && (port..=last).contains(&u64::from(http.port()))
+        {
+            return Err(ConfigError {
+                key: "http.listen",
+                value: http.to_string(),
+                problem: format!("the shards listen on the ports {port} to {last}; choose another"),
+            });
+        }
+        Ok(())
+    }
+
+    fn validate_names(&self) -> Result<(), ConfigError> {
+        let named = [
+            ("server.node_name", Some(self.node_name.as_str())),
+            ("server.advertised", self.advertised.as_deref()),
+        ];
+        for (key, name) in named {
+            let Some(name) = name else { continue };
+            if name.is_empty()
+                || name.len() > limits::NODE_NAME_BYTES_MAX
+                || name.chars().any(char::is_control)
+            {
+                return Err(ConfigError {
+                    key,
+                    value: format!("{name:?}"),
+                    problem: format!(
+                        "must have 1 to {} bytes and no control characters",
+                        limits::NODE_NAME_BYTES_MAX
+                    ),
+                });
+            }
+        }
+        match self.node_id {
+            Some(id) => within("server.node_id", id, 1, limits::NODE_ID_MAX, "(or left out)"),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_data(&self) -> Result<(), ConfigError> {
+        match &self.data {
+            DataConfig::Dir(path) if path.as_os_str().is_empty() => Err(ConfigError {
+                key: "server.data_dir",
+                value: "\"\"".into(),
+                problem: "name a directory, or run with memory_only".into(),
+            }),
+            DataConfig::Dir(_) => Ok(()),
+            DataConfig::MemoryOnly { max_memory } => within(
+                "server.max_memory",
+                *max_memory,
+                pyralog_log::limits::MEMORY_BYTES_MIN,
+                wire::MEMORY_BYTES_MAX,
+                "bytes",
+            ),
+        }
+    }
+
+    /// Bytes that all memory logs of the node may be promised together.
+    #[must_use]
+    pub fn memory_log_bytes_max(&self) -> u64 {
+        match self.data {
+            DataConfig::Dir(_) => self.memory.memory_log_bytes_max,
+            DataConfig::MemoryOnly { max_memory } => max_memory,
+        }
+    }
+}
+
+impl MemoryConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let frame = u64::from(wire::FRAME_BYTES_MAX);
+        let most = wire::MEMORY_BYTES_MAX;
+        within("memory.io_bytes", self.io_bytes as u64, 1 << 20, 64 << 30, "bytes")?;
+        // A frame is held twice for a moment: in the receive buffer, and as an append in flight.
+        within("memory.in_flight_bytes_max", self.in_flight_bytes_max, 2 * frame, most, "bytes")?;
+        within("memory.fetched_bytes_max", self.fetched_bytes_max, frame, most, "bytes")?;
+        within("memory.tail_bytes", self.tail_bytes, limits::TAIL_BYTES_MIN, most, "bytes")?;
+        within("memory.memory_log_bytes_max", self.memory_log_bytes_max, 0, most, "bytes")
+    }
+}
+
+impl ServerLimits {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let frame = u64::from(wire::FRAME_BYTES_MAX);
+        let connections = self.connections_max as u64;
+        let connections_most = limits::CONNECTIONS_PER_SHARD_MAX as u64;
+        within("limits.connections_max", connections, 1, connections_most, "connections")?;
+        within(
+            "limits.credit_requests",
+            u64::from(self.credit_requests),
+            1,
+            u64::from(wire::CREDIT_REQUESTS_MAX),
+            "requests",
+        )?;
+        within("limits.credit_bytes", self.credit_bytes, frame, 1 << 32, "bytes")?;
+        // As the protocol machine wants it: a whole frame beside a small answer for each request in flight.
+        let small = u64::from(wire::SMALL_REPLY_BYTES_MAX);
+        let outbox_least = frame + u64::from(self.credit_requests) * small;
+        within("limits.outbox_bytes_max", self.outbox_bytes_max, outbox_least, 1 << 32, "bytes")?;
+        let day = Duration::from_hours(24);
+        for (key, value) in [
+            ("limits.handshake_timeout", self.handshake_timeout),
+            ("limits.idle_timeout", self.idle_timeout),
+            ("limits.frame_timeout", self.frame_timeout),
+            ("limits.shutdown_grace", self.shutdown_grace),
+        ] {
+            if value.is_zero() || value > day {
+                return Err(ConfigError {
+                    key,
+                    value: format!("{value:?}"),
+                    problem: "must be above zero and at most a day".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn within(
+    key: &'static str,
+    value: u64,
+    least: u64,
+    most: u64,
+    unit: &str,
+) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError {
+        key,
+        value: value.to_string(),
+        problem: format!("must be between {least} and {most} {unit}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut ServerConfig)) -> ConfigError {
+        let mut config = ServerConfig::default();
+        change(&mut config);
+        config.validate().unwrap_err()
+    }
+
+    #[test]
+    fn defaults_are_valid_and_listen_on_loopback() {
+        let config = ServerConfig::default();
+        assert_eq!(config.validate(), Ok(()));
+        assert!(config.listen.ip().is_loopback());
+        assert!(config.http.is_some_and(|http| http.ip().is_loopback()));
+    }
+
+    #[test]
+    fn a_refusal_names_key_value_and_rule() {
+        let error = refused(|config| config.shards = 0);
+        assert_eq!(error.to_string(), "server.shards = 0: must be between 1 and 256 cores");
+    }
+
+    #[test]
+    fn ports_of_shards_must_exist_and_leave_http_alone() {
+        let error = refused(|config| {
+            config.shards = 4;
+            config.listen.set_port(65_533);
+        });
+        assert_eq!(error.key, "server.listen");
+        let error = refused(|config| {
+            config.shards = 4;
+            config.http = Some(SocketAddr::from(([127, 0, 0, 1], 7404)));
+        });
+        assert_eq!(error.key, "http.listen");
+    }
+
+    #[test]
+    fn every_rule_of_the_rest_is_enforced() {
+        let keys = [
+            refused(|config| config.node_name = String::new()).key,
+            refused(|config| config.advertised = Some("a\nb".into())).key,
+            refused(|config| config.node_id = Some(0)).key,
+            refused(|config| config.data = DataConfig::Dir(PathBuf::new())).key,
+            refused(|config| config.data = DataConfig::MemoryOnly { max_memory: 1 }).key,
+            refused(|config| config.memory.in_flight_bytes_max = 1).key,
+            refused(|config| config.limits.credit_requests = 0).key,
+            refused(|config| config.limits.idle_timeout = Duration::ZERO).key,
+        ];
+        let expected = [
+            "server.node_name",
+            "server.advertised",
+            "server.node_id",
+            "server.data_dir",
+            "server.max_memory",
+            "memory.in_flight_bytes_max",
+            "limits.credit_requests",
+            "limits.idle_timeout",
+        ];
+        assert_eq!(keys, expected);
+    }
+}

@@ -1,0 +1,380 @@
+//! The identity of a data directory: format, node, cluster, and the lock of the process that runs on it.
+//!
+//! ```text
+//! <data>/node.toml      format, node id, cluster id, time of creation; written once, whole or not at all
+//! <data>/lock           flock of the running server, holding its pid as text
+//! <data>/catalog/       the partition with the commands of the catalog
+//! <data>/logs/<log id>/<partition>/
+//! <data>/recycle/       segment files waiting for their next life
+//! ```
+//!
+//! Everything here runs on the thread that starts the server, before any core does, so it blocks with a good
+//! conscience. Whatever is wrong with the directory is an error that says what to do; nothing is repaired by guessing.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{NODE_FILE_BYTES_MAX, NODE_ID_MAX};
+
+/// The format of the directory that this build reads and writes.
+pub const FORMAT: u32 = 1;
+
+const NODE_FILE: &str = "node.toml";
+const NODE_FILE_NEW: &str = "node.toml.new";
+const LOCK_FILE: &str = "lock";
+
+/// Why a directory cannot be used. Displays as a sentence that says what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DataDirError {
+    /// The path is a file or something else.
+    NotADirectory {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// There are files in it, but no `node.toml`.
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// The name of one of the files.
+        entry: String,
+    },
+    /// It was written by another version of the format.
+    OtherFormat {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It belongs to another node than the one asked for.
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// The node it belongs to.
+        found: u64,
+        /// The node asked for.
+        asked: u64,
+    },
+    /// `node.toml` does not say what it must.
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with the file.
+        problem: String,
+    },
+    /// A running server holds it.
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The server's process, if it left its number.
+        pid: Option<u32>,
+    },
+    /// It, or the file system, cannot be written.
+    ReadOnly {
+        /// The path that could not be written.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The file system, or the quota, is full.
+    Full {
+        /// The path that could not be written.
+        path: PathBuf,
+    },
+    /// Anything else that the kernel said.
+    Io {
+        /// The path of the operation.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for DataDirError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotADirectory { path } => write!(
+                formatter,
+                "{} is not a directory: remove it or choose another data directory",
+                path.display()
+            ),
+            Self::NotOurs { path, entry } => write!(
+                formatter,
+                "{} holds `{entry}` but no {NODE_FILE}, so it is not a data directory: choose an empty or new one",
+                path.display()
+            ),
+            Self::OtherFormat { path, found } => write!(
+                formatter,
+                "{} has format {found}, this build reads format {FORMAT}: run the version that wrote it, or choose another data directory",
+                path.display()
+            ),
+            Self::OtherNode { path, found, asked } => write!(
+                formatter,
+                "{} belongs to node {found}, not to node {asked}: correct the node id or the data directory",
+                path.display()
+            ),
+            Self::Damaged { path, problem } => write!(
+                formatter,
+                "{}: {problem}; restore the file from a backup",
+                path.join(NODE_FILE).display()
+            ),
+            Self::Locked { path, pid: Some(pid) } => write!(
+                formatter,
+                "{} is in use by the server with process id {pid}: stop it first (kill -TERM {pid}) or choose another data directory",
+                path.display()
+            ),
+            Self::Locked { path, pid: None } => write!(
+                formatter,
+                "{} is in use by a running server: stop it first or choose another data directory",
+                path.display()
+            ),
+            Self::ReadOnly { path, source } => write!(
+                formatter,
+                "cannot write {}: {source}; give this user write access or choose another data directory",
+                path.display()
+            ),
+            Self::Full { path } => write!(
+                formatter,
+                "no space left for {}: free some or choose another data directory",
+                path.display()
+            ),
+            Self::Io { path, source } => write!(formatter, "{}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for DataDirError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::ReadOnly { source, .. } | Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What `node.toml` says. Ids are at most [`NODE_ID_MAX`], which TOML and JSON represent exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The node's id, drawn at its first start and never zero.
+    pub node_id: u64,
+    /// The cluster's id, drawn with the first node and never zero.
+    pub cluster_id: u64,
+    /// When the directory was created, in microseconds since the Unix epoch.
+    pub created_us: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeFile {
+    format: u32,
+    node_id: u64,
+    cluster_id: u64,
+    created_us: i64,
+}
+
+/// The part of `node.toml` that every format has, read first so that a newer file is called newer, not damaged.
+#[derive(Debug, Deserialize)]
+struct AnyNodeFile {
+    format: u32,
+}
+
+/// A data directory that this process holds. The lock goes with the value.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    identity: Identity,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes the directory at `path`, creating it with the identity `fresh` if it does not exist or is empty.
+    ///
+    /// `asked` is the node that it must belong to, if the settings name one; a new directory then gets that id.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; a directory that already existed is unchanged, except for an empty file `lock`.
+    pub fn open(path: &Path, asked: Option<u64>, fresh: Identity) -> Result<Self, DataDirError> {
+        create_directory(path)?;
+        if !path.join(NODE_FILE).exists() {
+            refuse_foreign(path)?;
+        }
+        let lock = take_lock(path)?;
+        let identity = if let Some(identity) = read_node_file(path)? {
+            identity
+        } else {
+            let node_id = asked.unwrap_or(fresh.node_id);
+            write_node_file(path, Identity { node_id, ..fresh })?
+        };
+        if let Some(asked) = asked
+            && asked != identity.node_id
+        {
+            let found = identity.node_id;
+            return Err(DataDirError::OtherNode { path: path.into(), found, asked });
+        }
+        let directory = Self { path: path.into(), identity, _lock: lock };
+        for folder in [directory.catalog(), directory.path.join("logs"), directory.recycle()] {
+            create_directory(&folder)?;
+        }
+        Ok(directory)
+    }
+
+    /// Who the directory belongs to.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Folder of the catalog's partition.
+    #[must_use]
+    pub fn catalog(&self) -> PathBuf {
+        self.path.join("catalog")
+    }
+
+    /// Folder of the segment files that wait for their next life.
+    #[must_use]
+    pub fn recycle(&self) -> PathBuf {
+        self.path.join("recycle")
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> DataDirError {
+    let path = path.to_path_buf();
+    match source.kind() {
+        ErrorKind::NotADirectory => DataDirError::NotADirectory { path },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            DataDirError::ReadOnly { path, source }
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DataDirError::Full { path },
+        _ => DataDirError::Io { path, source },
+    }
+}
+
+fn create_directory(path: &Path) -> Result<(), DataDirError> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(DataDirError::NotADirectory { path: path.into() }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(path).map_err(|source| failed(path, source))
+        }
+        Err(source) => Err(failed(path, source)),
+    }
+}
+
+/// What an interrupted first start may leave behind is ours; anything else is somebody's.
+fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
+    let entries = std::fs::read_dir(path).map_err(|source| failed(path, source))?;
+    for entry in entries {
+        let name = entry.map_err(|source| failed(path, source))?.file_name();
+        let ours = name == LOCK_FILE || name == NODE_FILE_NEW || name == "lost+found";
+        if !ours {
+            let entry = name.to_string_lossy().into_owned();
+            return Err(DataDirError::NotOurs { path: path.into(), entry });
+        }
+    }
+    Ok(())
+}
+
+fn take_lock(directory: &Path) -> Result<File, DataDirError> {
+    let path = directory.join(LOCK_FILE);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false) // what is in it tells who holds it
+        .open(&path)
+        .map_err(|source| failed(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // Without a readable number the error is as true, only less helpful.
+            file.take(32).read_to_string(&mut text).ok();
+            let pid = text.trim().parse().ok();
+            return Err(DataDirError::Locked { path: directory.into(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(&path, source)),
+    }
+    let write_pid = |file: &mut File| {
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        writeln!(file, "{}", std::process::id())
+    };
+    match write_pid(&mut file) {
+        Ok(()) => Ok(file),
+        Err(error) if error.kind() == ErrorKind::StorageFull => {
+            // A full disk must not keep a node from serving what it has; only the pid is missing then. A new directory
+            // fails at its node file.
+            Ok(file)
+        }
+        Err(source) => Err(failed(&path, source)),
+    }
+}
+
+fn read_node_file(directory: &Path) -> Result<Option<Identity>, DataDirError> {
+    let path = directory.join(NODE_FILE);
+    let text = match std::fs::metadata(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(&path, source)),
+        Ok(found) if found.len() > NODE_FILE_BYTES_MAX => {
+            return Err(damaged(directory, format!("longer than {NODE_FILE_BYTES_MAX} bytes")));
+        }
+        Ok(_) => std::fs::read_to_string(&path).map_err(|source| failed(&path, source))?,
+    };
+    let any: AnyNodeFile =
+        toml::from_str(&text).map_err(|error| damaged(directory, error.to_string()))?;
+    if any.format != FORMAT {
+        return Err(DataDirError::OtherFormat { path: directory.into(), found: any.format });
+    }
+    let file: NodeFile =
+        toml::from_str(&text).map_err(|error| damaged(directory, error.to_string()))?;
+    for (key, id) in [("node_id", file.node_id), ("cluster_id", file.cluster_id)] {
+        if !(1..=NODE_ID_MAX).contains(&id) {
+            let problem = format!("{key} = {id} is not between 1 and {NODE_ID_MAX}");
+            return Err(damaged(directory, problem));
+        }
+    }
+    Ok(Some(Identity {
+        node_id: file.node_id,
+        cluster_id: file.cluster_id,
+        created_us: file.created_us,
+    }))
+}
+
+fn damaged(directory: &Path, problem: String) -> DataDirError {
+    DataDirError::Damaged { path: directory.into(), problem }
+}
+
+/// Writes the file under another name, syncs it, renames it and syncs the directory: whole or not at all.
+fn write_node_file(directory: &Path, identity: Identity) -> Result<Identity, DataDirError> {
+    assert!(identity.node_id != 0 && identity.cluster_id != 0, "ids are drawn above zero");
+    let text = toml::to_string(&NodeFile {
+        format: FORMAT,
+        node_id: identity.node_id,
+        cluster_id: identity.cluster_id,
+        created_us: identity.created_us,
+    })
+    .expect("numbers and short texts are always representable");
+    let (new, path) = (directory.join(NODE_FILE_NEW), directory.join(NODE_FILE));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        OpenOptions::new().read(true).open(directory)?.sync_all()
+    };
+    write().map_err(|source| failed(&path, source))?;
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests;

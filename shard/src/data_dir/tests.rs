@@ -1,0 +1,118 @@
+//! Every way a data directory can be wrong, and what is said about it.
+
+use super::*;
+
+const FRESH: Identity = Identity { node_id: 0xbeef, cluster_id: 0xcafe, created_us: 7 };
+
+fn refusal(path: &Path, asked: Option<u64>) -> DataDirError {
+    DataDir::open(path, asked, FRESH).unwrap_err()
+}
+
+fn created() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    drop(DataDir::open(root.path(), None, FRESH).unwrap());
+    root
+}
+
+#[test]
+fn identity_is_drawn_once_and_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a/b");
+    assert_eq!(DataDir::open(&path, None, FRESH).unwrap().identity(), FRESH);
+    let later = Identity { node_id: 1, cluster_id: 2, created_us: 3 };
+    assert_eq!(DataDir::open(&path, None, later).unwrap().identity(), FRESH);
+    assert_eq!(DataDir::open(&path, Some(0xbeef), later).unwrap().identity(), FRESH);
+}
+
+#[test]
+fn a_new_directory_gets_the_node_id_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(DataDir::open(root.path(), Some(5), FRESH).unwrap().identity().node_id, 5);
+}
+
+#[test]
+fn an_interrupted_first_start_is_finished_by_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join(NODE_FILE_NEW), "form").unwrap();
+    std::fs::write(root.path().join(LOCK_FILE), "").unwrap();
+    assert_eq!(DataDir::open(root.path(), None, FRESH).unwrap().identity(), FRESH);
+}
+
+#[test]
+fn another_nodes_directory_is_refused_with_both_ids() {
+    let error = refusal(created().path(), Some(1)).to_string();
+    assert!(error.contains("belongs to node 48879, not to node 1"), "{error}");
+}
+
+#[test]
+fn another_format_is_refused_even_if_the_file_has_unknown_keys() {
+    let root = created();
+    std::fs::write(root.path().join(NODE_FILE), "format = 9\nshape = \"round\"\n").unwrap();
+    let error = refusal(root.path(), None);
+    assert!(matches!(error, DataDirError::OtherFormat { found: 9, .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_node_file_is_never_replaced() {
+    let root = created();
+    for text in [
+        "",
+        "format",
+        "format = 1\n",
+        "format = 1\nnode_id = 0\ncluster_id = 1\ncreated_us = 1\n",
+        "format = 1\nnode_id = \"x\"\ncluster_id = 1\ncreated_us = 1\n",
+    ] {
+        std::fs::write(root.path().join(NODE_FILE), text).unwrap();
+        let error = refusal(root.path(), None);
+        assert!(matches!(error, DataDirError::Damaged { .. }), "{text:?}: {error}");
+        assert_eq!(std::fs::read_to_string(root.path().join(NODE_FILE)).unwrap(), text);
+    }
+    std::fs::write(root.path().join(NODE_FILE), "#".repeat(5000)).unwrap();
+    assert!(matches!(refusal(root.path(), None), DataDirError::Damaged { .. }));
+}
+
+#[test]
+fn a_running_server_keeps_others_out_and_its_pid_is_said() {
+    let root = tempfile::tempdir().unwrap();
+    let held = DataDir::open(root.path(), None, FRESH).unwrap();
+    let error = refusal(root.path(), None).to_string();
+    assert!(error.contains(&format!("process id {}", std::process::id())), "{error}");
+    drop(held);
+    DataDir::open(root.path(), None, FRESH).unwrap();
+}
+
+#[test]
+fn files_of_somebody_else_are_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("thesis.tex"), "x").unwrap();
+    let error = refusal(root.path(), None).to_string();
+    assert!(error.contains("thesis.tex"), "{error}");
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "nothing was written");
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_called_that() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("file");
+    std::fs::write(&path, "x").unwrap();
+    assert!(matches!(refusal(&path, None), DataDirError::NotADirectory { .. }));
+    assert!(matches!(refusal(&path.join("below"), None), DataDirError::NotADirectory { .. }));
+}
+
+#[test]
+fn kernel_refusals_map_to_what_a_person_can_do() {
+    let path = Path::new("/data");
+    let kinds = |kind: ErrorKind| failed(path, kind.into()).to_string();
+    assert!(kinds(ErrorKind::ReadOnlyFilesystem).contains("write access"));
+    assert!(kinds(ErrorKind::PermissionDenied).contains("write access"));
+    assert!(kinds(ErrorKind::StorageFull).contains("no space left"));
+    assert!(kinds(ErrorKind::QuotaExceeded).contains("no space left"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() {
+    // Not even root may create files here.
+    let error = refusal(Path::new("/proc/self/pyralog"), None);
+    let expected = matches!(error, DataDirError::ReadOnly { .. } | DataDirError::Io { .. });
+    assert!(expected, "{error:?}");
+}

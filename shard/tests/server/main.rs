@@ -1,0 +1,10 @@
+//! A whole server over real sockets: what clients, good and bad, get from it.
+#![expect(clippy::unwrap_used, reason = "helpers of a test binary")]
+
+mod admin;
+mod bad_input;
+mod clients;
+mod durable;
+mod pressure;
+mod serving;
+mod support;
