@@ -1,0 +1,149 @@
+//! Arguments of `pyralog log`.
+
+use clap::{Args, Subcommand};
+
+use super::{ClientArgs, DurabilityArg};
+
+/// What to do with logs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Create a log
+    Create(CreateArgs),
+    /// List logs
+    List(ListArgs),
+    /// Show one log and its partitions
+    Describe(DescribeArgs),
+    /// Change settings of a log
+    Alter(AlterArgs),
+    /// Delete a log and its data
+    Delete(DeleteArgs),
+}
+
+/// Arguments of `log create`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog log create access
+  pyralog log create orders --partitions 8 --durability synced
+  pyralog log create cache --memory --max-bytes 512MiB --ttl 1h")]
+pub(crate) struct CreateArgs {
+    /// Name of the log: letters, digits, '.', '_' and '-'
+    pub(crate) name: String,
+    /// Partitions: how many cores can work on it at once [default: setting logs.partitions]
+    #[arg(long, short = 'p', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) partitions: Option<u32>,
+    /// When an append is acknowledged [default: setting logs.durability]
+    #[arg(long, short = 'd', value_name = "LEVEL", value_enum)]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// Keep it in memory only; the oldest records are dropped when --max-bytes is reached
+    #[arg(long)]
+    pub(crate) memory: bool,
+    /// Most bytes of records each partition of a memory log keeps
+    #[arg(long, value_name = "SIZE", requires = "memory", value_parser = size)]
+    pub(crate) max_bytes: Option<u64>,
+    /// Drop records of a memory log after this time
+    #[arg(long, value_name = "DURATION", requires = "memory", value_parser = millis)]
+    pub(crate) ttl: Option<u64>,
+    /// Size of the files a partition is cut into [default: setting logs.segment_bytes]
+    #[arg(long, value_name = "SIZE", conflicts_with = "memory", value_parser = size)]
+    pub(crate) segment_size: Option<u64>,
+    /// Succeed if a log of that name exists already
+    #[arg(long)]
+    pub(crate) if_not_exists: bool,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Arguments of `log list`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog log list
+  pyralog log list --prefix web. --json")]
+pub(crate) struct ListArgs {
+    /// Only logs whose name starts with this
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Arguments of `log describe`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog log describe access
+  pyralog log describe access --json | jq .partitions")]
+pub(crate) struct DescribeArgs {
+    /// Name of the log
+    pub(crate) name: String,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Arguments of `log alter`.
+#[derive(Args, Debug)]
+#[command(
+    group = clap::ArgGroup::new("change").required(true).multiple(true),
+    override_usage = "pyralog log alter [OPTIONS] <NAME> <CHANGE>...",
+    after_help = "\
+Examples:
+  pyralog log alter access --durability written
+  pyralog log alter cache --max-bytes 1GiB --ttl 30min"
+)]
+pub(crate) struct AlterArgs {
+    /// Name of the log
+    pub(crate) name: String,
+    /// When an append is acknowledged, from now on
+    #[arg(long, short = 'd', value_name = "LEVEL", value_enum, group = "change")]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// Most bytes of records each partition of a memory log keeps
+    #[arg(long, value_name = "SIZE", group = "change", value_parser = size)]
+    pub(crate) max_bytes: Option<u64>,
+    /// Drop records of a memory log after this time
+    #[arg(long, value_name = "DURATION", group = "change", value_parser = millis)]
+    pub(crate) ttl: Option<u64>,
+    /// Size of segment files made from now on
+    #[arg(long, value_name = "SIZE", group = "change", value_parser = size)]
+    pub(crate) segment_size: Option<u64>,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Arguments of `log delete`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog log delete access        asks first
+  pyralog log delete access --yes  for scripts")]
+pub(crate) struct DeleteArgs {
+    /// Name of the log
+    pub(crate) name: String,
+    /// Do not ask; needed when standard input is not a terminal
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+    /// Succeed if there is no log of that name
+    #[arg(long)]
+    pub(crate) if_exists: bool,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Bytes from a text such as `64MiB`.
+pub(super) fn size(text: &str) -> Result<u64, crate::quantity::QuantityError> {
+    crate::quantity::parse_size(text)
+}
+
+/// Whole milliseconds from a text such as `1h`, at least one.
+fn millis(text: &str) -> Result<u64, String> {
+    let duration = crate::quantity::parse_duration(text).map_err(|error| error.to_string())?;
+    match u64::try_from(duration.as_millis()) {
+        Ok(ms) if ms > 0 => Ok(ms),
+        _ => Err("expected at least 1ms".to_owned()),
+    }
+}

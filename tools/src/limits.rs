@@ -1,0 +1,47 @@
+//! Every maximum of the command line, with its unit and derivation.
+//!
+//! Limits of the protocol and of the log are not repeated here: they belong to `pyralog_wire::limits`
+//! and `pyralog_log::limits`, and this crate uses theirs.
+
+/// Largest configuration file that is read, in bytes. The commented default is under 8 KiB; a file a
+/// hundred times that size is not a configuration file.
+pub(crate) const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Edit distance up to which an unknown key is answered with the known key nearest to it. Three covers
+/// a transposed pair plus a forgotten letter; at four, short keys start to resemble each other.
+pub(crate) const SUGGESTION_DISTANCE_MAX: usize = 3;
+
+/// Bytes read from an input file or standard input at a time: large enough that the copy out of the
+/// page cache dominates the system call, small enough to stay in the second-level cache.
+pub(crate) const READ_BYTES: usize = 256 * 1024;
+
+/// Bytes gathered for standard output before they are written, for the same reason.
+pub(crate) const WRITE_BYTES: usize = 256 * 1024;
+
+/// Most records per second that `produce --rate` accepts. Above it a pause between records is below
+/// a nanosecond and the flag has no meaning.
+pub(crate) const RATE_RECORDS_MAX: u64 = 1_000_000_000;
+
+/// Most records that `quickstart --records` accepts: at 180 bytes a record it is 90 GB, a job for
+/// the load generator and not for a first look.
+pub(crate) const QUICKSTART_RECORDS_MAX: u64 = 500_000_000;
+
+/// Most partitions that `quickstart` makes: one per core of a small machine.
+pub(crate) const QUICKSTART_PARTITIONS_MAX: u32 = 4;
+
+/// Seconds between two progress lines when standard error is not a terminal: a log of a long run
+/// stays short, and a person who watches it sees that something moves.
+pub(crate) const PROGRESS_LINE_SECONDS: u64 = 2;
+
+/// Deepest path that `produce --key-field` follows into a JSON document, in fields.
+pub(crate) const KEY_PATH_DEPTH_MAX: usize = 16;
+
+/// Longest time that the write probe of `doctor` runs, in milliseconds: long enough for some thousand
+/// samples on a fast disk and for some dozen on a slow one.
+pub(crate) const DOCTOR_PROBE_MS_MAX: u64 = 800;
+
+/// Most samples that the write probe of `doctor` takes: p99 over 1000 rests on ten values.
+pub(crate) const DOCTOR_PROBE_SAMPLES_MAX: usize = 1000;
+
+const _: () = assert!(READ_BYTES.is_power_of_two() && WRITE_BYTES.is_power_of_two());
+const _: () = assert!(DOCTOR_PROBE_SAMPLES_MAX >= 100, "a p99 needs a hundred samples");

@@ -1,0 +1,71 @@
+//! `pyralog log`: the life of a log.
+
+use crate::process::Served;
+
+#[test]
+fn a_log_is_created_listed_described_altered_and_deleted() {
+    let served = Served::fresh();
+    assert_eq!(served.run(&["log", "list", "--json"]).json(), serde_json::json!([]));
+    let created =
+        served.run(&["log", "create", "web.access", "-p", "3", "-d", "written", "--json"]).json();
+    assert_eq!(created["config"]["partitions"], 3);
+    assert_eq!(created["config"]["durability"], "written");
+
+    served.run(&["log", "create", "other"]).text();
+    let listed = served.run(&["log", "list", "--prefix", "web.", "--json"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let table = served.run(&["log", "list"]).text();
+    assert!(table.contains("web.access") && table.contains("other"), "{table}");
+
+    let described = served.run(&["log", "describe", "web.access", "--json"]).json();
+    assert_eq!(described["partitions"].as_array().unwrap().len(), 3);
+    assert_eq!(described["id"], created["id"]);
+
+    let altered = served.run(&["log", "alter", "web.access", "-d", "synced", "--json"]).json();
+    assert_eq!(altered["config"]["durability"], "synced");
+
+    served.run(&["log", "delete", "web.access", "--yes"]).text();
+    let message = served.run(&["log", "describe", "web.access"]).failed(1);
+    assert!(message.contains("log create web.access"), "{message}");
+}
+
+#[test]
+fn defaults_of_new_logs_come_from_the_settings() {
+    let served = Served::fresh();
+    let set = ["--set", "logs.partitions=2", "--set", "logs.durability=memory"];
+    let mut arguments = vec!["log", "create", "x", "--json"];
+    arguments.extend(set);
+    let created = served.run(&arguments).json();
+    assert_eq!(created["config"]["partitions"], 2);
+    assert_eq!(created["config"]["durability"], "memory");
+}
+
+#[test]
+fn a_second_log_of_a_name_is_refused_unless_that_is_fine() {
+    let served = Served::fresh();
+    served.run(&["log", "create", "x"]).text();
+    let message = served.run(&["log", "create", "x"]).failed(1);
+    assert!(message.contains("--if-not-exists"), "{message}");
+    served.run(&["log", "create", "x", "--if-not-exists"]).text();
+}
+
+#[test]
+fn deleting_without_a_terminal_needs_yes() {
+    let served = Served::fresh();
+    served.run(&["log", "create", "x"]).text();
+    let message = served.run_with(&["log", "delete", "x"], b"x\n").failed(2);
+    assert!(message.contains("--yes"), "{message}");
+    served.run(&["log", "describe", "x"]).text();
+    served.run(&["log", "delete", "nothing", "--yes"]).failed(1);
+    served.run(&["log", "delete", "nothing", "--yes", "--if-exists"]).text();
+}
+
+#[test]
+fn names_and_settings_that_cannot_be_are_usage_errors() {
+    let served = Served::fresh();
+    served.run(&["log", "create", "no/slash"]).failed(2);
+    let message =
+        served.run(&["log", "create", "m", "--memory", "--durability", "synced"]).failed(2);
+    assert!(message.contains("memory"), "{message}");
+    served.run(&["log", "create", "m", "--segment-size", "1"]).failed(2);
+}

@@ -1,0 +1,11 @@
+//! The built binary as people and scripts use it: commands, output, exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod logs;
+mod process;
+mod records;
+mod serving;
+mod settings;
+mod tour;
+mod usage;

@@ -1,0 +1,91 @@
+//! A `pyralog serve` of our own, killed or terminated by its process id.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Shards that a test uses at most.
+const SHARDS_MAX: u16 = 4;
+
+/// A block of ports that were free together: the shared one and one per shard. A server keeps them across restarts, so
+/// that clients find it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    shared: u16,
+}
+
+impl Ports {
+    /// Looks for a block until one is free as a whole, below the ports that the system hands out: from those, a client
+    /// that calls a server that is down may get the very port it calls, and is then connected to itself.
+    pub(crate) fn reserve() -> Self {
+        loop {
+            let shared = fastrand::u16(10_000..32_000);
+            let all: Result<Vec<_>, _> = (shared..=shared + SHARDS_MAX)
+                .map(|port| TcpListener::bind(("127.0.0.1", port)))
+                .collect();
+            if all.is_ok() {
+                return Self { shared };
+            }
+        }
+    }
+}
+
+/// A running server; killed when dropped, so that a failing test leaves nothing behind.
+pub(crate) struct ServerProcess {
+    child: Child,
+    ports: Ports,
+}
+
+impl ServerProcess {
+    /// Starts one and waits until it says that it listens.
+    pub(crate) fn start(directory: &Path, ports: Ports, shards: u32) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pyralog"))
+            .args(["serve", "--http", "off", "--log-level", "warn"])
+            .arg("--data-dir")
+            .arg(directory.join("data"))
+            .args(["--listen", &format!("127.0.0.1:{}", ports.shared)])
+            .args(["--shards", &shards.to_string()])
+            .args(["--set", "memory.io_bytes=16MiB"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            let read = output.read_line(&mut line).unwrap();
+            assert!(read > 0, "the server ended before it listened: {:?}", child.wait());
+        }
+        // Whoever drains a pipe may end with it: the server must not block on a full one.
+        std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
+        Self { child, ports }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.shared)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; the server must end by itself and say that all went well.
+    pub(crate) fn terminate(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "SIGTERM ended the server with {status}");
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // Errors mean that it has ended, which is what we want.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
