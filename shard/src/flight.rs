@@ -63,6 +63,8 @@ impl Completions for Landing {
     fn wrote(&self, sample: WriteSample) {
         if let Some(shard) = self.shard.upgrade() {
             shard.metrics.wrote_group(sample.bytes as u64, sample.duration, sample.synced);
+            // Appends that were answered from memory make room only now.
+            shard.relieve();
         }
     }
 }
