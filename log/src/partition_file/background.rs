@@ -77,14 +77,14 @@ impl Shell {
         });
     }
 
-    /// Initialises blocks ahead of a writer of small synced groups.
+    /// Initialises blocks ahead of a writer of small groups for which somebody waits.
     fn start_initialising(self: &Rc<Self>, files: &Files) {
         let (position, small) = {
             let machine = self.machine.borrow();
             let group = machine.recent_group_bytes();
             (machine.head().position, group < INITIALISE_GROUP_BYTES)
         };
-        if !small || self.config.durability < Durability::Synced {
+        if !small || self.config.durability < Durability::Written {
             return;
         }
         let head = Rc::clone(&files.head.borrow());
