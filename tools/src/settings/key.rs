@@ -126,7 +126,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "server.spin",
         kind: Kind::Duration { min_ns: 0, max_ns: 10_000_000 },
-        default: "0s",
+        default: "50us",
         doc: &[
             "How long an idle executor looks for work before it sleeps, at most 10ms. More = lower",
             "latency and a processor that is never idle.",
@@ -141,8 +141,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "memory.io_bytes",
         kind: Kind::Size { min: 1 << 20, max: 64 << 30 },
-        default: "64MiB",
-        doc: &["Buffers for direct I/O, taken at the start."],
+        default: "256MiB",
+        doc: &["Buffers for direct I/O, taken at the start; the tail caches live in them."],
     },
     Key {
         name: "memory.in_flight_bytes_max",
@@ -161,7 +161,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "memory.tail_bytes",
         kind: Kind::Size { min: 1 << 20, max: wire::MEMORY_BYTES_MAX },
-        default: "256MiB",
+        default: "128MiB",
         doc: &[
             "Newest records of all partitions, kept to serve readers at the tail without the disk.",
         ],
