@@ -71,7 +71,13 @@ fn allocations_per_append(peer: &mut Peer, log: pyralog_log::ids::LogId, records
     let (_, frame) = peer.encode(append(log, 0, None), &batch(&values));
     let mut probe = vec![0; 4096];
     peer.socket.write_all(&frame).unwrap();
-    let len = peer.socket.read(&mut probe).unwrap();
+    let len = loop {
+        // A read with a timeout is not restarted after a signal, and the executor's threads bring signals.
+        match peer.socket.read(&mut probe) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => break outcome.unwrap(),
+        }
+    };
     let mut answer = vec![0; len];
     for _ in 0..ROUNDS {
         exchange(&mut peer.socket, &frame, &mut answer);
