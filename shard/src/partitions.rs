@@ -75,9 +75,19 @@ impl Owned {
     /// Why it takes no appends, if so.
     fn failure(&self) -> Option<String> {
         match &self.state {
-            State::Open(partition) => partition.stats().fault.map(|fault| fault.to_string()),
+            State::Open(partition) => {
+                let stats = partition.stats();
+                stats.fault.filter(|_| stats.poisoned).map(|fault| fault.to_string())
+            }
             State::Failed(cause) => Some(cause.clone()),
         }
+    }
+
+    /// What it found no space for, if it refuses appends until there is some.
+    fn starvation(&self) -> Option<String> {
+        let State::Open(partition) = &self.state else { return None };
+        let stats = partition.stats();
+        stats.fault.filter(|_| stats.no_space).map(|fault| fault.to_string())
     }
 
     /// Its state, for clients.
@@ -103,6 +113,7 @@ impl Owned {
             partition: self.partition,
             shard,
             failed: self.failure(),
+            starved: self.starvation(),
             damaged: self.damaged.clone(),
             ..PartitionSnapshot::default()
         };

@@ -64,6 +64,8 @@ pub struct PartitionSnapshot {
     pub evicted: u64,
     /// Why it takes no appends any more, if so.
     pub failed: Option<String>,
+    /// Why it takes no appends for now, if its disk is full: it goes on by itself.
+    pub starved: Option<String>,
     /// Offsets of its damaged ranges, first and after the last.
     pub damaged: Vec<(u64, u64)>,
 }
@@ -129,6 +131,12 @@ impl NodeSnapshot {
             if let Some(cause) = &partition.failed {
                 problems.push(format!(
                     "log {} partition {} takes no appends: {cause}; repair the cause, then restart the server",
+                    partition.name, partition.partition
+                ));
+            }
+            if let Some(cause) = &partition.starved {
+                problems.push(format!(
+                    "log {} partition {} has no space for appends: {cause}; free some and it goes on by itself",
                     partition.name, partition.partition
                 ));
             }
