@@ -119,25 +119,26 @@ fn encode_histograms(encoder: &mut DescriptorEncoder, all: &Histograms) -> Encod
 }
 
 fn encode_latency(metric: MetricEncoder, histogram: &Histogram<u64>) -> Encoded {
-    encode_histogram(metric, histogram, &LATENCY_BOUNDS_US, 1e-6)
+    encode_histogram(metric, histogram, &LATENCY_BOUNDS_US, 1e6)
 }
 
-/// Sorts the recorded values into the bounds, in one pass; `scale` turns recorded units into printed ones.
+/// Sorts the recorded values into the bounds, in one pass; `unit` is how many recorded units make a printed one:
+/// dividing by it prints 0.05 where multiplying prints 0.049999999999999999.
 fn encode_histogram(
     mut metric: MetricEncoder,
     histogram: &Histogram<u64>,
     bounds: &[u64],
-    scale: f64,
+    unit: f64,
 ) -> Encoded {
     let mut buckets: Vec<(f64, u64)> =
-        bounds.iter().map(|bound| (float(*bound) * scale, 0)).collect();
+        bounds.iter().map(|bound| (float(*bound) / unit, 0)).collect();
     buckets.push((f64::INFINITY, 0));
     let mut sum = 0.0;
     for step in histogram.iter_recorded() {
         let value = step.value_iterated_to();
         let place = bounds.partition_point(|bound| *bound < value);
         buckets[place].1 += step.count_at_value();
-        sum += float(value) * float(step.count_at_value()) * scale;
+        sum += float(value) * float(step.count_at_value()) / unit;
     }
     metric.encode_histogram::<NoLabelSet>(sum, histogram.len(), &buckets, None)
 }
