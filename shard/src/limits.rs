@@ -85,6 +85,9 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a start waits for its ports. When a process is killed, the kernel takes a moment more to release the
 /// sockets that its `io_uring` still refers to: 5 to 100 ms were seen after the process was gone.
 pub const PORT_RELEASE_WAIT: Duration = Duration::from_secs(2);
+/// Buffers for direct I/O of a core that has no disk to write to: the records of memory logs live elsewhere, and whoever
+/// sizes a machine by `max_memory` should not find a second pool beside it.
+pub const MEMORY_ONLY_IO_BYTES: usize = 8 << 20;
 /// How often it looks meanwhile.
 pub const PORT_RELEASE_STEP: Duration = Duration::from_millis(10);
 /// Refused connections that are told why at the same time; more are closed without a word.

@@ -19,7 +19,9 @@ use crate::admin::Admin;
 use crate::boot::{self, Started};
 use crate::config::{ConfigError, DataConfig, ServerConfig};
 use crate::data_dir::{DataDir, DataDirError, Identity};
-use crate::limits::{LANE_MESSAGES, NODE_ID_MAX, PORT_RELEASE_STEP, PORT_RELEASE_WAIT};
+use crate::limits::{
+    LANE_MESSAGES, MEMORY_ONLY_IO_BYTES, NODE_ID_MAX, PORT_RELEASE_STEP, PORT_RELEASE_WAIT,
+};
 use crate::message::Message;
 use crate::ownership::CATALOG_SHARD;
 use crate::shard::{Phase, Shard};
@@ -298,7 +300,10 @@ fn machine_config(config: &ServerConfig) -> MachineConfig {
         shards: config.shards,
         pin: if config.pin { Pin::Auto } else { Pin::None },
         spin: config.spin,
-        buffer_bytes: config.memory.io_bytes,
+        buffer_bytes: match config.data {
+            DataConfig::Dir(_) => config.memory.io_bytes,
+            DataConfig::MemoryOnly { .. } => config.memory.io_bytes.min(MEMORY_ONLY_IO_BYTES),
+        },
         name: "pyralog".into(),
         seed: None,
     }
