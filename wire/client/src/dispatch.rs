@@ -102,6 +102,8 @@ pub enum Refusal {
         /// Not before this has passed.
         after: Duration,
     },
+    /// Not appended; may work once somebody has made room on the server's disk.
+    NoSpace(ErrorReply),
     /// Not appended; ask for the routes, then send again.
     Elsewhere,
     /// Not appended; an earlier batch of the session is missing.
@@ -132,6 +134,7 @@ impl From<ErrorReply> for Refusal {
                 ),
                 _,
             ) => Self::SessionLost,
+            (Some(ErrorCode::NoSpace), _) => Self::NoSpace(reply),
             (_, ErrorDetail::RetryAfter { ms }) => Self::Later { after: Duration::from_millis(ms) },
             _ => match reply.retry {
                 Retry::Never => Self::Final(reply),
@@ -150,7 +153,9 @@ impl fmt::Display for Refusal {
             Self::Elsewhere => formatter.write_str("the owner of the partition was not found"),
             Self::Gap { expected } => write!(formatter, "the server expected sequence {expected}"),
             Self::SessionLost => formatter.write_str("the server had forgotten the session"),
-            Self::MaybeAppended(reply) | Self::Final(reply) => reply.fmt(formatter),
+            Self::NoSpace(reply) | Self::MaybeAppended(reply) | Self::Final(reply) => {
+                reply.fmt(formatter)
+            }
         }
     }
 }

@@ -246,6 +246,7 @@ impl Window {
         let mut stale = false;
         match &refusal {
             Refusal::Later { after } => self.again(cx.policy.backoff.min.max(*after)),
+            Refusal::NoSpace(_) => self.again(cx.policy.backoff.min),
             Refusal::Elsewhere => {
                 stale = true;
                 self.again(Duration::ZERO);

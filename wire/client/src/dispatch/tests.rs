@@ -365,3 +365,11 @@ fn every_code_of_the_wire_is_sorted() {
     let busy = ErrorReply::from(ErrorCode::Busy).with_detail(ErrorDetail::RetryAfter { ms: 5 });
     assert_eq!(Refusal::from(busy), Refusal::Later { after: 5 * MS });
 }
+
+#[test]
+fn a_full_disk_is_tried_again_and_called_by_its_name() {
+    let full = ErrorReply::from(ErrorCode::NoSpace).with_detail(ErrorDetail::RetryAfter { ms: 5 });
+    let refusal = Refusal::from(full.clone());
+    assert_eq!(refusal, Refusal::NoSpace(full.clone()));
+    assert_eq!(refusal.to_string(), full.to_string(), "the server's words reach the user");
+}
