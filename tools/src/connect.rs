@@ -1,7 +1,5 @@
 //! Connecting to a server, and what its errors mean for the exit code and for the user.
 
-use std::time::Duration;
-
 use pyralog_client::blocking::Client;
 use pyralog_client::{ClientConfig, ClientError, ErrorCode};
 
@@ -18,8 +16,6 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     /// The settings of this run.
     pub(crate) settings: Settings,
-    /// How long to wait for an answer.
-    pub(crate) timeout: Duration,
 }
 
 /// Connects to the server that the flags or settings name.
@@ -44,7 +40,7 @@ pub(crate) fn connect(session: &Session, args: &ClientArgs) -> Result<Connected,
         ..ClientConfig::default()
     };
     let client = Client::connect(servers.clone(), config).map_err(|error| explain(&error))?;
-    Ok(Connected { client, settings, timeout })
+    Ok(Connected { client, settings })
 }
 
 /// The failure of a command that a client error ended: exit code, message and what to do.

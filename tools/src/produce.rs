@@ -47,7 +47,7 @@ pub(crate) fn run(session: &Session, args: &ProduceArgs) -> Result<(), Failure> 
     let sources = Source::all(&args.files)?;
     let total_bytes = Source::total_bytes(&sources);
     let connected = connect(session, &args.client)?;
-    let config = producer_config(args, connected.timeout)?;
+    let config = producer_config(args)?;
     let producer = connected.client.producer(&args.log, config).map_err(|error| explain(&error))?;
     let mut work = Work {
         args,
@@ -61,7 +61,7 @@ pub(crate) fn run(session: &Session, args: &ProduceArgs) -> Result<(), Failure> 
     work.finish(session.output, outcome)
 }
 
-fn producer_config(args: &ProduceArgs, timeout: Duration) -> Result<ProducerConfig, Failure> {
+fn producer_config(args: &ProduceArgs) -> Result<ProducerConfig, Failure> {
     let defaults = ProducerConfig::default();
     let batch_bytes = usize::try_from(args.batch_bytes).unwrap_or(usize::MAX);
     let config = ProducerConfig {
@@ -74,7 +74,7 @@ fn producer_config(args: &ProduceArgs, timeout: Duration) -> Result<ProducerConf
             Compression::Lz4 => Codec::Lz4,
             Compression::Zstd => Codec::Zstd,
         },
-        delivery_timeout: timeout.max(args.delivery_timeout),
+        delivery_timeout: args.delivery_timeout,
         partitioner: match args.partition {
             Some(partition) => Partitioner::Fixed(PartitionId::new(partition)),
             None => Partitioner::KeyHash,
