@@ -17,6 +17,7 @@ use pyralog_log::partition_file::Partition;
 use pyralog_log::recovery::RecoveryReport;
 use pyralog_runtime::channel::{Receiver, bounded, oneshot};
 use pyralog_runtime::{file, spawn_durable};
+use pyralog_wire::limits::MEMORY_BYTES_DEFAULT;
 use pyralog_wire::message::{AlterLog, CreateLog, Deleted};
 use pyralog_wire::{ErrorCode, ErrorReply, LogConfig, LogStorage, Request, Response};
 
@@ -254,9 +255,12 @@ fn create_command(shard: &Shard, create: &CreateLog) -> Result<Command, ErrorRep
     if matches!(shard.config.data, DataConfig::MemoryOnly { .. }) {
         config.storage = LogStorage::Memory;
         config.durability = Durability::Memory;
-        // A budget that is not there cannot be given: take at most half of what is left, so that others fit as well.
-        let half = memory_left(shard) / 2 / u64::from(config.partitions.max(1));
-        config.memory_bytes_max = config.memory_bytes_max.min(half.max(MEMORY_BYTES_MIN));
+        // Whoever names a budget gets it or hears that it is not there. The default gives way: at most half of what is
+        // left, so that other logs fit as well.
+        if config.memory_bytes_max == MEMORY_BYTES_DEFAULT {
+            let half = memory_left(shard) / 2 / u64::from(config.partitions.max(1));
+            config.memory_bytes_max = MEMORY_BYTES_DEFAULT.min(half.max(MEMORY_BYTES_MIN));
+        }
     }
     require_memory(shard, &config, None)?;
     let created = shard.wall();

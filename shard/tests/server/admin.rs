@@ -7,7 +7,7 @@ use pyralog_log::durability::Durability;
 use pyralog_log::ids::Offset;
 use pyralog_shard::{DataConfig, Server};
 use pyralog_wire::message::{
-    AlterLog, DeleteLog, FetchFrom, FindOffset, ListLogs, Metadata, Stats,
+    AlterLog, CreateLog, DeleteLog, FetchFrom, FindOffset, ListLogs, Metadata, Stats,
 };
 use pyralog_wire::{ErrorCode, LogChanges, LogConfig, LogStorage, Response};
 
@@ -78,6 +78,10 @@ fn a_memory_only_node_says_what_a_log_really_is() {
     assert_eq!(config.memory_bytes_max, 192 << 20, "half of what is left");
     let config = peer.create("b", LogConfig::default()).config;
     assert_eq!(config.memory_bytes_max, 96 << 20);
+    let asked = LogConfig { memory_bytes_max: 1 << 30, ..LogConfig::default() };
+    let create = CreateLog { name: "c".into(), config: asked };
+    let error = peer.ask(create, &[]).unwrap_err();
+    assert!(error.message.contains("are left"), "a named budget is given or refused: {error}");
     let changes = LogChanges { memory_bytes_max: Some(1 << 30), ..LogChanges::default() };
     let error = peer.ask(AlterLog { name: "b".into(), changes }, &[]).unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::InvalidConfig));
