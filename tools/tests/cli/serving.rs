@@ -97,6 +97,11 @@ fn a_memory_only_server_writes_nothing() {
     served.run(&["log", "create", "cache", "--memory", "--max-bytes", "64MiB", "-p", "1"]).text();
     served.run_with(&["produce", "cache"], b"a\nb\n").text();
     assert_eq!(served.run(&["consume", "cache"]).text(), "a\nb\n");
+    // A partition so small that a batch of the default size does not fit it.
+    served.run(&["log", "create", "small", "--memory", "--max-bytes", "1MiB", "-p", "1"]).text();
+    served
+        .run_with(&["produce", "small", "--linger", "1s"], &b"0123456789abcdef\n".repeat(200_000))
+        .text();
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
 }
 

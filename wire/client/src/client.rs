@@ -9,7 +9,7 @@ use pyralog_wire::message::{
     AlterLog, CreateLog, DeleteLog, DescribeLog, FindOffset, ListLogs, LogDescription, LogRoute,
     Metadata, NodeStats, OffsetFound, Ping, Reply, Response, Stats,
 };
-use pyralog_wire::{ErrorCode, LogChanges, LogConfig, Request, name};
+use pyralog_wire::{ErrorCode, LogChanges, LogConfig, LogStorage, Request, name};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -252,10 +252,15 @@ impl Client {
     pub async fn producer(
         &self,
         log: &str,
-        config: ProducerConfig,
+        mut config: ProducerConfig,
     ) -> Result<Producer, ClientError> {
         config.check()?;
         let route = self.metadata(log).await?;
+        if route.config.storage == LogStorage::Memory {
+            // A partition in memory takes a quarter of its budget in one append: half of that leaves room for headers.
+            let most = usize::try_from(route.config.memory_bytes_max / 8).unwrap_or(usize::MAX);
+            config.batch_bytes = config.batch_bytes.min(most);
+        }
         Producer::start(self.clone(), route, config)
     }
 
