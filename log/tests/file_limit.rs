@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering};
-use std::time::Duration;
 
 use pyralog_log::batch::{BuilderConfig, Items, Record, RowsBuilder, Session};
 use pyralog_log::durability::Durability;
@@ -16,7 +15,7 @@ use pyralog_log::partition::{
 };
 use pyralog_log::partition_file::Partition;
 use pyralog_runtime::channel::{OnceSender, oneshot};
-use pyralog_runtime::{IoErrorKind, MachineConfig, start, time};
+use pyralog_runtime::{IoErrorKind, MachineConfig, start, yield_now};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Outcome = Result<Appended, AppendError>;
@@ -95,7 +94,7 @@ async fn run(config: PartitionConfig) {
     limit_files(None);
     while let Err(error) = append(&partition, &sink, &batch(number)).await {
         assert!(matches!(error, AppendError::NoSpace(_)), "{error}");
-        time::sleep(Duration::from_millis(20)).await;
+        yield_now().await;
     }
     assert_eq!(read_all(&partition).await, number + 1);
     partition.close().await;

@@ -6,7 +6,6 @@ mod harness;
 use std::time::Duration;
 
 use harness::{Bench, on_core};
-use pyralog_runtime::time;
 
 use super::*;
 use crate::batch::Session;
@@ -296,7 +295,7 @@ fn a_memory_only_log_reads_its_own_writes_and_expires_them() {
             assert_eq!(read.next_offset.get(), at as u64 + 1);
         }
         while partition.watermarks().low.get() < 10 {
-            time::sleep(Duration::from_millis(5)).await;
+            pyralog_runtime::yield_now().await;
         }
         assert_eq!(partition.stats().evicted_records, 10);
         partition.close().await;
@@ -331,7 +330,7 @@ fn an_idle_partition_marks_its_last_group_and_then_rests() {
         bench.append(&partition, &batch, Durability::Written).await.unwrap();
         let written = partition.stats().written_bytes;
         while partition.stats().written_bytes == written {
-            time::sleep(Duration::from_millis(20)).await;
+            pyralog_runtime::yield_now().await;
         }
         assert_eq!(partition.shell.machine.borrow().reached(Durability::Synced).get(), 1);
         assert_eq!(partition.stats().syncs, 1);
