@@ -7,7 +7,8 @@
 //! machine's configuration) and goes back when the last reference is dropped; when the region is
 //! used up, from the heap. All of it belongs to one core.
 
-use crate::glommio_body::{Frozen, Memory, ReadBytes};
+use crate::body::ReadBytes;
+use crate::glommio_body::{Frozen, Memory};
 use crate::limits::ALIGNMENT_BYTES;
 use std::cell::Cell;
 use std::fmt;

@@ -1,6 +1,9 @@
 //! Files: direct I/O for what is large and hot, whole-file calls for metadata, and locks.
 
+pub mod blocking;
+
 mod direct;
+mod host;
 mod lock;
 mod small;
 

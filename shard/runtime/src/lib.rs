@@ -16,8 +16,8 @@
 //! |---|---|---|
 //! | an executor parks for ever with runnable tasks | preempt timer of 10 ms and the pulse thread, `glommio_body::pulse` | `pulse`'s own, `traps` |
 //! | an empty direct file makes the device look pollable | probe file per device, `glommio_body::direct` | `file` |
-//! | a short write is a success | `glommio_body::direct` loops | `child` |
-//! | an unaligned read near the end returns stale bytes | `glommio_body::direct` aligns itself | `file` |
+//! | a short write is a success | `file::direct` loops | `child`, `short` |
+//! | an unaligned read near the end returns stale bytes | `file::direct` aligns itself | `file` |
 //! | size and statistics go by path, wrong after a rename | `fstat` in `glommio_body::direct` | `file` |
 //! | a panic in a task ends the core; in a blocking call, it hangs the caller | `task` catches both | `task` |
 //! | `spawn_local` runs the task inside the spawn | tasks are always queued, `glommio_body::executor` | `task` |
@@ -46,9 +46,11 @@ pub mod mesh;
 pub mod net;
 pub mod probe;
 pub mod rng;
+pub mod sim;
 pub mod time;
 
 mod bell;
+mod body;
 mod clock;
 mod error;
 mod glommio_body;

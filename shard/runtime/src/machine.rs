@@ -159,6 +159,10 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
+    pub(crate) fn new(bells: Vec<Arc<Bell>>) -> Self {
+        Self { requested: AtomicBool::new(false), bells }
+    }
+
     pub(crate) fn request(&self) {
         self.requested.store(true, Ordering::SeqCst);
         for bell in &self.bells {
@@ -174,6 +178,10 @@ pub struct Stopper {
 }
 
 impl Stopper {
+    pub(crate) fn new(stop: Arc<Stop>) -> Self {
+        Self { stop }
+    }
+
     /// Resolves every core's [`Core::stopping`]. Nothing is stopped by force.
     pub fn stop(&self) {
         self.stop.request();
@@ -200,6 +208,16 @@ pub struct Core {
 }
 
 impl Core {
+    pub(crate) fn new(
+        shard: usize,
+        shards: usize,
+        seed: u64,
+        stopper: Stopper,
+        bell: Arc<Bell>,
+    ) -> Self {
+        Self { shard, shards, seed, stopper, bell }
+    }
+
     /// Resolves when the machine is asked to stop. On this core only.
     ///
     /// # Panics
@@ -317,14 +335,14 @@ where
         .map_err(StartError::Pin)?;
 
     let bells: Vec<_> = (0..config.shards).map(|_| Arc::new(Bell::new())).collect();
-    let stop = Arc::new(Stop { requested: AtomicBool::new(false), bells: bells.clone() });
-    let stopper = Stopper { stop: Arc::clone(&stop) };
+    let stop = Arc::new(Stop::new(bells.clone()));
+    let stopper = Stopper::new(Arc::clone(&stop));
     let seed = config.seed.unwrap_or_else(rng::entropy_u64);
     let verdict = Arc::new(Verdict::default());
     let mut cores = Vec::with_capacity(config.shards);
     for (shard, seat) in seats.into_iter().enumerate() {
         let bell = Arc::clone(&bells[shard]);
-        let core = Core { shard, shards: config.shards, seed, stopper: stopper.clone(), bell };
+        let core = Core::new(shard, config.shards, seed, stopper.clone(), bell);
         let launch = Launch {
             name: format!("{}-{shard}", config.name),
             shard,

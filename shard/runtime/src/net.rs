@@ -1,7 +1,7 @@
 //! TCP: listeners, streams, and their two halves.
 
+use crate::body;
 use crate::error::{IoError, IoErrorKind};
-use crate::glommio_body;
 use crate::limits::BACKLOG_DEFAULT;
 use crate::time::{Monotonic, timeout_at};
 use std::fmt;
@@ -54,7 +54,7 @@ impl Default for StreamOptions {
 
 /// Accepts connections on one core.
 pub struct Listener {
-    body: glommio_body::Listener,
+    body: body::Listener,
     options: ListenOptions,
 }
 
@@ -67,7 +67,7 @@ impl Listener {
     /// # Panics
     /// Outside a core.
     pub fn bind(address: SocketAddr, options: ListenOptions) -> Result<Self, IoError> {
-        let body = glommio_body::Listener::bind(address, &options)
+        let body = body::Listener::bind(address, &options)
             .map_err(|error| on_address("listen on", address, &error))?;
         Ok(Self { body, options })
     }
@@ -101,7 +101,7 @@ impl fmt::Debug for Listener {
 
 /// A connection. Closed when it, or both its halves, are dropped.
 pub struct Stream {
-    body: glommio_body::Stream,
+    body: body::Stream,
 }
 
 impl Stream {
@@ -115,7 +115,7 @@ impl Stream {
     /// Outside a core.
     pub async fn connect(address: SocketAddr, options: StreamOptions) -> Result<Self, IoError> {
         let fail = |error: io::Error| on_address("connect to", address, &error);
-        let body = glommio_body::Stream::connect(address).await.map_err(fail)?;
+        let body = body::Stream::connect(address).await.map_err(fail)?;
         body.set_options(&options).map_err(fail)?;
         Ok(Self { body })
     }
@@ -214,7 +214,7 @@ impl fmt::Debug for Stream {
 
 /// The half that reads.
 pub struct ReadHalf {
-    body: glommio_body::Stream,
+    body: body::Stream,
 }
 
 impl ReadHalf {
@@ -263,10 +263,21 @@ impl fmt::Debug for ReadHalf {
 
 /// The half that writes.
 pub struct WriteHalf {
-    body: glommio_body::Stream,
+    body: body::Stream,
 }
 
 impl WriteHalf {
+    /// Writes what there is room for of `parts`, one after the other, waiting for room for at least
+    /// one byte; returns how many bytes were taken. May be dropped at any time: nothing was sent then.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    pub async fn write_some(&mut self, parts: &[IoSlice<'_>]) -> Result<usize, IoError> {
+        poll_fn(|context| self.body.poll_write(context, parts))
+            .await
+            .map_err(|error| IoError::new("write to a stream", None, error))
+    }
+
     /// See [`Stream::write_all`].
     ///
     /// # Errors
@@ -298,14 +309,14 @@ impl fmt::Debug for WriteHalf {
     }
 }
 
-async fn read(body: &glommio_body::Stream, bytes: &mut [u8]) -> Result<usize, IoError> {
+async fn read(body: &body::Stream, bytes: &mut [u8]) -> Result<usize, IoError> {
     poll_fn(|context| body.poll_read(context, bytes))
         .await
         .map_err(|error| IoError::new("read from a stream", None, error))
 }
 
 async fn read_until(
-    body: &glommio_body::Stream,
+    body: &body::Stream,
     bytes: &mut [u8],
     deadline: Monotonic,
 ) -> Result<usize, IoError> {
@@ -316,7 +327,7 @@ async fn read_until(
     result
 }
 
-async fn read_exact(body: &glommio_body::Stream, bytes: &mut [u8]) -> Result<(), IoError> {
+async fn read_exact(body: &body::Stream, bytes: &mut [u8]) -> Result<(), IoError> {
     let mut filled = 0;
     while filled < bytes.len() {
         match read(body, &mut bytes[filled..]).await? {
@@ -330,7 +341,7 @@ async fn read_exact(body: &glommio_body::Stream, bytes: &mut [u8]) -> Result<(),
     Ok(())
 }
 
-async fn write_all(body: &glommio_body::Stream, parts: &[&[u8]]) -> Result<(), IoError> {
+async fn write_all(body: &body::Stream, parts: &[&[u8]]) -> Result<(), IoError> {
     let fail = |error| IoError::new("write to a stream", None, error);
     for window in parts.chunks(PARTS_MAX) {
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];

@@ -3,7 +3,7 @@
 //! A stream depends on the machine's seed, the shard and a name, and on nothing else: two runs with
 //! one seed draw the same numbers, and a new consumer does not shift those of another.
 
-use crate::world;
+use crate::{sim, world};
 
 /// A pseudo-random stream. Not for secrets.
 #[derive(Clone, Debug)]
@@ -58,11 +58,14 @@ pub fn stream(name: &str) -> Rng {
 /// If the operating system gives no randomness; nothing unique can be made then.
 #[must_use]
 pub fn entropy_u64() -> u64 {
+    if let Some(number) = sim::entropy() {
+        return number;
+    }
     getrandom::u64().expect("getrandom works on every kernel that has io_uring")
 }
 
 /// The finaliser of splitmix64: a bijection whose output bits depend on all input bits.
-const fn mix(value: u64) -> u64 {
+pub(crate) const fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

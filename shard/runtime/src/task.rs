@@ -6,7 +6,7 @@
 
 use crate::channel::oneshot;
 use crate::world::{self, World};
-use crate::{glommio_body, limits, time};
+use crate::{body, limits, sim, time};
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
@@ -188,6 +188,9 @@ impl<F: Future> Contained<F> {
             if let Some(name) = self.durable {
                 abort(name, panicked);
             }
+            if self.durable.is_none() {
+                sim::aborts(None, panicked.message());
+            }
             tracing::error!(
                 shard = self.world.shard,
                 message = panicked.message(),
@@ -237,8 +240,12 @@ impl<F: Future> Drop for Contained<F> {
     }
 }
 
-/// Ends the process because of a panic where going on would be worse.
-fn abort(name: &str, panicked: &Panicked) -> ! {
+/// Ends the process because of a panic where going on would be worse. Returns only in a simulation, where the node's
+/// process ends when the running task gives way.
+fn abort(name: &'static str, panicked: &Panicked) {
+    if sim::aborts(Some(name), panicked.message()) {
+        return;
+    }
     tracing::error!(task = name, message = panicked.message(), "durable task panicked: aborting");
     eprintln!("pyralog: durable task {name:?} panicked: {}: aborting", panicked.message());
     std::process::abort()
@@ -321,7 +328,7 @@ pub async fn yield_now() {
     let rest = started.since(world.run_started.get()) * limits::BACKGROUND_REST_FACTOR;
     loop {
         let before = world.runs_of_others.get();
-        glommio_body::yield_to_reactor().await;
+        body::yield_to_reactor().await;
         // The queues' own shares do not do this: a task that waits for the reactor leaves its queue,
         // and a queue that was empty starts again with a clean account.
         let others_ran = world.runs_of_others.get() != before;
@@ -369,7 +376,7 @@ where
     // and a panic on that thread would leave the caller waiting for ever.
     let asking = world.body.spawn(world.class.get(), async move {
         let call = move || catch_unwind(AssertUnwindSafe(call)).map_err(Panicked::from_payload);
-        let result = glommio_body::blocking(call).await;
+        let result = body::blocking(call).await;
         drop(pass);
         // Err: the caller was dropped and nobody wants the result.
         sender.send(result).ok();

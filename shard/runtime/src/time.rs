@@ -1,6 +1,6 @@
 //! Monotonic time, wall time, timers and deadlines.
 
-use crate::{clock, glommio_body};
+use crate::{body, clock};
 use std::fmt;
 use std::future::Future;
 use std::ops::{Add, Sub};
@@ -91,7 +91,7 @@ pub fn unix_us() -> i64 {
 #[derive(Debug)]
 #[must_use = "a timer does nothing until it is awaited"]
 pub struct Sleep {
-    body: glommio_body::Timer,
+    body: body::Timer,
 }
 
 impl Future for Sleep {
@@ -107,7 +107,7 @@ impl Future for Sleep {
 /// # Panics
 /// Outside a core.
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep { body: glommio_body::Timer::after(duration) }
+    Sleep { body: body::Timer::after(duration) }
 }
 
 /// Waits until `deadline`; at once if it has passed.

@@ -1,15 +1,17 @@
 //! What the free functions of this crate find on the current thread: the core they run on.
 
 use crate::bell::Bell;
+use crate::body;
 use crate::channel::{Event, Gate};
-use crate::glommio_body;
 use crate::machine::Stop;
-use crate::task::Class;
+use crate::task::{Class, Panicked, spawn_into};
 use crate::time::{self, Monotonic};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// Everything of one core. Lives on its thread from before `shard_main` until after its last task.
 pub(crate) struct World {
@@ -28,14 +30,14 @@ pub(crate) struct World {
     pub(crate) class: Cell<Class>,
     /// How often a task that is not in the background was polled.
     pub(crate) runs_of_others: Cell<u64>,
-    pub(crate) body: glommio_body::Core,
+    pub(crate) body: body::Core,
 }
 
 /// The unfinished tasks of a core, in the order of their birth.
 #[derive(Default)]
 pub(crate) struct Tasks {
     next: Cell<u64>,
-    handles: RefCell<BTreeMap<u64, glommio_body::Handle>>,
+    handles: RefCell<BTreeMap<u64, body::Handle>>,
 }
 
 impl Tasks {
@@ -46,16 +48,16 @@ impl Tasks {
         number
     }
 
-    pub(crate) fn insert(&self, number: u64, handle: glommio_body::Handle) {
+    pub(crate) fn insert(&self, number: u64, handle: body::Handle) {
         self.handles.borrow_mut().insert(number, handle);
     }
 
     /// Takes the handle of a task out; who drops it cancels the task.
-    pub(crate) fn remove(&self, number: u64) -> Option<glommio_body::Handle> {
+    pub(crate) fn remove(&self, number: u64) -> Option<body::Handle> {
         self.handles.borrow_mut().remove(&number)
     }
 
-    fn take_all(&self) -> BTreeMap<u64, glommio_body::Handle> {
+    fn take_all(&self) -> BTreeMap<u64, body::Handle> {
         std::mem::take(&mut *self.handles.borrow_mut())
     }
 }
@@ -91,6 +93,37 @@ impl Drop for Installed {
         // A thread that is going away has no current world any more: nothing to do then.
         CURRENT.try_with(|current| drop(current.borrow_mut().take())).ok();
     }
+}
+
+/// The life of a core whose world is installed, from its first task to its last. Returns the panic of `main`, if there was
+/// one.
+pub(crate) async fn live(
+    world: &Rc<World>,
+    main: impl Future<Output = ()> + 'static,
+) -> Option<Panicked> {
+    let listening = listen(world);
+    let outcome = spawn_into(Class::Foreground, main).await;
+    if outcome.is_err() {
+        world.stop.request();
+    }
+    world.end().await;
+    world.bell.retire();
+    listening.cancel().await;
+    outcome.err()
+}
+
+/// Starts the bell's task.
+fn listen(world: &Rc<World>) -> body::Handle {
+    let listener = Rc::clone(world);
+    world.body.spawn(
+        Class::Foreground,
+        poll_fn(move |context| {
+            if listener.bell.poll(context) {
+                listener.rung.notify_all();
+            }
+            Poll::Pending
+        }),
+    )
 }
 
 impl World {

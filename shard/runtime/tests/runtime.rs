@@ -1,6 +1,9 @@
 //! The runtime as its users see it, on real cores, files and sockets.
 
 #[cfg(test)]
+#[path = "runtime/blocking.rs"]
+mod blocking;
+#[cfg(test)]
 #[path = "runtime/channel.rs"]
 mod channel;
 #[cfg(test)]
@@ -24,6 +27,9 @@ mod mesh;
 #[cfg(test)]
 #[path = "runtime/net.rs"]
 mod net;
+#[cfg(test)]
+#[path = "runtime/short.rs"]
+mod short;
 #[cfg(test)]
 #[path = "runtime/task.rs"]
 mod task;

@@ -1,10 +1,22 @@
 //! A file for direct I/O.
+//!
+//! What a device takes or gives in one transfer is the body's business; that a transfer may stop
+//! short is this file's, so every body is judged by the same loops. A write or read that the device
+//! carries out whole is one transfer, without a copy and without an allocation of ours.
 
+use crate::body;
 use crate::buffer::{Buffer, Slice};
-use crate::error::IoError;
-use crate::glommio_body;
+use crate::error::{IoError, IoErrorKind};
 use crate::limits::{ALIGNMENT_BYTES, READ_BYTES_MAX};
-use std::path::Path;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const ALIGNMENT: u64 = ALIGNMENT_BYTES as u64;
+
+/// Reads of one range before a short one within the file is the device's fault. A file that grows
+/// between the read and the look at its length makes one read look short; thrice is no accident.
+const READ_TRIES_MAX: u32 = 3;
 
 /// What is true of the bytes when a write resolves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,7 +34,9 @@ pub enum Sync {
 /// [`close`](DirectFile::close); a dropped file is closed later, and nobody hears of an error.
 #[derive(Debug)]
 pub struct DirectFile {
-    body: glommio_body::DirectFile,
+    body: body::DirectFile,
+    /// The name it was opened by, for errors.
+    path: PathBuf,
 }
 
 impl DirectFile {
@@ -35,8 +49,7 @@ impl DirectFile {
     /// # Panics
     /// Outside a core.
     pub async fn create_new(path: impl AsRef<Path>, len: u64) -> Result<Self, IoError> {
-        let body = glommio_body::DirectFile::open(path.as_ref(), true).await?;
-        let file = Self { body };
+        let file = Self::take(path.as_ref(), true).await?;
         if len > 0 {
             file.preallocate(len).await?;
         }
@@ -51,7 +64,19 @@ impl DirectFile {
     /// # Panics
     /// Outside a core.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, IoError> {
-        Ok(Self { body: glommio_body::DirectFile::open(path.as_ref(), false).await? })
+        Self::take(path.as_ref(), false).await
+    }
+
+    /// Opens a file, or makes it and fails if it is there.
+    async fn take(path: &Path, create: bool) -> Result<Self, IoError> {
+        if path.as_os_str().as_bytes().contains(&0) {
+            // glommio would panic.
+            let operation = if create { "create" } else { "open" };
+            let text = "the path contains a zero byte";
+            return Err(IoError::with_kind(IoErrorKind::InvalidInput, operation, Some(path), text));
+        }
+        let body = body::DirectFile::open(path, create).await?;
+        Ok(Self { body, path: path.to_owned() })
     }
 
     /// Writes all of `buffer` at `position`. It stays readable through its clones meanwhile.
@@ -63,10 +88,24 @@ impl DirectFile {
     /// # Panics
     /// If `position` or the length is not a multiple of 4096, or the buffer is empty.
     pub async fn write(&self, position: u64, buffer: &Buffer, sync: Sync) -> Result<(), IoError> {
-        assert!(position.is_multiple_of(ALIGNMENT_BYTES as u64), "position {position}");
+        assert!(position.is_multiple_of(ALIGNMENT), "position {position}");
         assert!(buffer.len().is_multiple_of(ALIGNMENT_BYTES), "{} bytes", buffer.len());
         assert!(!buffer.is_empty(), "nothing to write");
-        self.body.write(position, buffer.memory(), sync == Sync::Data).await
+        let (fail, sync) = (|error| self.failed("write", error), sync == Sync::Data);
+        let (memory, total) = (buffer.memory(), buffer.len());
+        let mut done = self.body.write_once(position, memory, 0, sync).await.map_err(fail)?;
+        // Write the rest again from the last whole block, so that the position stays aligned: it
+        // either completes or says why it cannot.
+        while done < total {
+            let whole = done - done % ALIGNMENT_BYTES;
+            let at = position + whole as u64;
+            let written = self.body.write_once(at, memory, whole, sync).await.map_err(fail)?;
+            if whole + written <= done {
+                return Err(fail(io::ErrorKind::WriteZero.into()));
+            }
+            done = whole + written;
+        }
+        Ok(())
     }
 
     /// Reads `len` bytes at `position`, any alignment; fewer, down to none, if the file ends before.
@@ -81,8 +120,31 @@ impl DirectFile {
         if len == 0 {
             return Ok(Slice::empty());
         }
-        let (bytes, range) = self.body.read(position, len).await?;
-        Ok(Slice::of_read(bytes, range))
+        // The blocks around the range: a body is only ever asked for whole ones.
+        let start = position - position % ALIGNMENT;
+        let skip = usize::try_from(position - start).expect("less than a block");
+        let blocks = (skip + len).next_multiple_of(ALIGNMENT_BYTES);
+        let mut tries = 0;
+        let bytes = loop {
+            let bytes = self
+                .body
+                .read_once(start, blocks)
+                .await
+                .map_err(|error| self.failed("read", error))?;
+            let found = bytes.bytes().len();
+            // Short at the end of the file, or because a transfer was broken off in the middle.
+            if found == blocks || start + found as u64 >= self.len()? {
+                break bytes;
+            }
+            tries += 1;
+            if tries == READ_TRIES_MAX {
+                let text = format!("the device gives {found} of {blocks} bytes");
+                let (kind, path) = (IoErrorKind::Device, Some(self.path.as_path()));
+                return Err(IoError::with_kind(kind, "read", path, &text));
+            }
+        };
+        let end = (skip + len).min(bytes.bytes().len());
+        Ok(Slice::of_read(bytes, skip.min(end)..end))
     }
 
     /// Reserves the blocks of `0..len` and makes the file at least that long; the new part reads as
@@ -92,7 +154,7 @@ impl DirectFile {
     /// `NoSpace` or `FileTooLarge`, then the file may have grown in part; `Other` if the file system
     /// cannot reserve.
     pub async fn preallocate(&self, len: u64) -> Result<(), IoError> {
-        self.body.preallocate(len).await
+        self.body.preallocate(len).await.map_err(|error| self.failed("preallocate", error))
     }
 
     /// The length in bytes, of the file itself wherever its name has gone.
@@ -101,7 +163,7 @@ impl DirectFile {
     /// If the system does not say.
     #[expect(clippy::len_without_is_empty, reason = "a length that can fail has no is_empty")]
     pub fn len(&self) -> Result<u64, IoError> {
-        self.body.len()
+        self.body.len().map_err(|error| self.failed("stat", error))
     }
 
     /// Cuts the file, or extends it with zeros, to `len` bytes.
@@ -109,7 +171,7 @@ impl DirectFile {
     /// # Errors
     /// If the system refuses.
     pub async fn set_len(&self, len: u64) -> Result<(), IoError> {
-        self.body.set_len(len).await
+        self.body.set_len(len).await.map_err(|error| self.failed("truncate", error))
     }
 
     /// Puts everything written so far on stable storage (`fdatasync`).
@@ -118,7 +180,7 @@ impl DirectFile {
     /// If the device fails: what is durable of the unsynced part is then unknown for good, a second
     /// sync that succeeds proves nothing.
     pub async fn sync_data(&self) -> Result<(), IoError> {
-        self.body.sync_data().await
+        self.body.sync_data().await.map_err(|error| self.failed("sync", error))
     }
 
     /// Closes it. Does not sync.
@@ -126,6 +188,11 @@ impl DirectFile {
     /// # Errors
     /// If the system reports one; the file is closed all the same.
     pub async fn close(self) -> Result<(), IoError> {
-        self.body.close().await
+        let Self { body, path } = self;
+        body.close().await.map_err(|error| IoError::new("close", Some(&path), error))
+    }
+
+    fn failed(&self, operation: &'static str, error: io::Error) -> IoError {
+        IoError::new(operation, Some(&self.path), error)
     }
 }

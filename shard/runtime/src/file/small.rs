@@ -1,15 +1,15 @@
-//! Whole-file and directory calls, on the pool for calls that block.
+//! Whole-file and directory calls of a core, on the pool for calls that block.
 //!
+//! The steps themselves are [`blocking`]'s and [`host`]'s.
 //! All of them start when first polled, and a dropped future does not stop them.
 
 use crate::error::{IoError, IoErrorKind};
-use crate::file::Sync;
+use crate::file::{Sync, blocking, host};
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::rng;
 use crate::task::spawn_blocking;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 /// One name in a directory.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -46,13 +46,7 @@ async fn on_path<R: Send + 'static>(
 pub async fn read_small(path: impl AsRef<Path>, max: usize) -> Result<Vec<u8>, IoError> {
     assert!(max <= SMALL_FILE_BYTES_MAX, "{max} bytes are not a small file");
     let path = path.as_ref();
-    let content = on_path("read", path, move |path| {
-        let mut content = Vec::new();
-        let file = OpenOptions::new().read(true).open(path)?;
-        file.take(max as u64 + 1).read_to_end(&mut content)?;
-        Ok(content)
-    })
-    .await?;
+    let content = on_path("read", path, move |path| blocking::read_start(path, max + 1)).await?;
     if content.len() > max {
         let text = format!("longer than {max} bytes");
         return Err(IoError::with_kind(IoErrorKind::TooLarge, "read", Some(path), &text));
@@ -72,24 +66,11 @@ pub async fn read_small(path: impl AsRef<Path>, max: usize) -> Result<Vec<u8>, I
 pub async fn write_small_atomic(path: impl AsRef<Path>, bytes: Vec<u8>) -> Result<(), IoError> {
     let suffix = rng::entropy_u64();
     on_path("write", path, move |path| {
-        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        name.push(format!(".{suffix:016x}.tmp"));
-        let staged = path.with_file_name(name);
-        let replaced = stage(&staged, &bytes).and_then(|()| fs::rename(&staged, path));
-        if let Err(error) = replaced {
-            // The first error is the one to tell; a staged file left behind is named as one.
-            fs::remove_file(&staged).ok();
-            return Err(error);
-        }
-        sync_directory(&parent(path))
+        let mut staged = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        staged.push(format!(".{suffix:016x}.tmp"));
+        blocking::write_atomic(path, &staged, &bytes)
     })
     .await
-}
-
-fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// Appends `bytes` to a file, making it if needed. For journals of rare events, not for data.
@@ -100,18 +81,11 @@ fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Panics
 /// Outside a core.
 pub async fn append(path: impl AsRef<Path>, bytes: Vec<u8>, sync: Sync) -> Result<(), IoError> {
-    on_path("append to", path, move |path| {
-        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-        file.write_all(&bytes)?;
-        match sync {
-            Sync::No => Ok(()),
-            Sync::Data => file.sync_data(),
-        }
-    })
-    .await
+    on_path("append to", path, move |path| blocking::append(path, &bytes, sync)).await
 }
 
-/// Makes a directory and those above it, durably. Nothing happens to one that is there.
+/// Makes a directory and those above it, durably. Nothing happens to one that is there, see
+/// [`blocking::create_dir_all`].
 ///
 /// # Errors
 /// If one of them cannot be made.
@@ -119,16 +93,7 @@ pub async fn append(path: impl AsRef<Path>, bytes: Vec<u8>, sync: Sync) -> Resul
 /// # Panics
 /// Outside a core.
 pub async fn create_dir_all(path: impl AsRef<Path>) -> Result<(), IoError> {
-    on_path("create the directory", path, |path| {
-        let missing: Vec<PathBuf> = path
-            .ancestors()
-            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
-            .map(Path::to_owned)
-            .collect();
-        fs::create_dir_all(path)?;
-        missing.iter().try_for_each(|made| sync_directory(&parent(made)))
-    })
-    .await
+    on_path("create the directory", path, blocking::create_dir_all).await
 }
 
 /// What is in a directory, by name. Names that are not UTF-8 are shown with replacement characters.
@@ -139,23 +104,7 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> Result<(), IoError> {
 /// # Panics
 /// Outside a core.
 pub async fn list_dir(path: impl AsRef<Path>) -> Result<Vec<Entry>, IoError> {
-    on_path("list", path, |path| {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            let meta = match entry.metadata() {
-                Ok(meta) => meta,
-                // Removed since the directory was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let name = entry.file_name().to_string_lossy().into_owned();
-            entries.push(Entry { name, len: meta.len(), is_dir: meta.is_dir() });
-        }
-        entries.sort();
-        Ok(entries)
-    })
-    .await
+    on_path("list", path, blocking::list_dir).await
 }
 
 /// Removes a file; durable after [`sync_dir`].
@@ -166,7 +115,7 @@ pub async fn list_dir(path: impl AsRef<Path>) -> Result<Vec<Entry>, IoError> {
 /// # Panics
 /// Outside a core.
 pub async fn remove_file(path: impl AsRef<Path>) -> Result<(), IoError> {
-    on_path("remove", path, |path| fs::remove_file(path)).await
+    on_path("remove", path, host::remove_file).await
 }
 
 /// Removes a directory with everything in it; durable after [`sync_dir`] of the one above.
@@ -177,7 +126,7 @@ pub async fn remove_file(path: impl AsRef<Path>) -> Result<(), IoError> {
 /// # Panics
 /// Outside a core.
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> Result<(), IoError> {
-    on_path("remove the directory", path, |path| fs::remove_dir_all(path)).await
+    on_path("remove the directory", path, host::remove_dir_all).await
 }
 
 /// Renames, replacing what has the new name; durable after [`sync_dir`] of both directories.
@@ -189,7 +138,7 @@ pub async fn remove_dir_all(path: impl AsRef<Path>) -> Result<(), IoError> {
 /// Outside a core.
 pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), IoError> {
     let to = to.as_ref().to_owned();
-    on_path("rename", from, move |from| fs::rename(from, to)).await
+    on_path("rename", from, move |from| host::rename(from, &to)).await
 }
 
 /// Makes the names in a directory durable.
@@ -200,7 +149,7 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), 
 /// # Panics
 /// Outside a core.
 pub async fn sync_dir(path: impl AsRef<Path>) -> Result<(), IoError> {
-    on_path("sync the directory", path, sync_directory).await
+    on_path("sync the directory", path, blocking::sync_dir).await
 }
 
 /// Whether there is something of that name.
@@ -211,7 +160,7 @@ pub async fn sync_dir(path: impl AsRef<Path>) -> Result<(), IoError> {
 /// # Panics
 /// Outside a core.
 pub async fn exists(path: impl AsRef<Path>) -> Result<bool, IoError> {
-    on_path("look for", path, Path::try_exists).await
+    on_path("look for", path, blocking::exists).await
 }
 
 /// Bytes that this process may still write to the file system of `directory`.
@@ -222,21 +171,5 @@ pub async fn exists(path: impl AsRef<Path>) -> Result<bool, IoError> {
 /// # Panics
 /// Outside a core.
 pub async fn free_space(directory: impl AsRef<Path>) -> Result<u64, IoError> {
-    on_path("ask for the free space of", directory, |path| {
-        let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    })
-    .await
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    OpenOptions::new().read(true).open(path)?.sync_all()
-}
-
-/// The directory of `path`; of a bare name, the current one.
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
+    on_path("ask for the free space of", directory, host::free_space).await
 }

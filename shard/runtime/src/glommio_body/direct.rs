@@ -1,9 +1,10 @@
-//! Direct-I/O files: two handles of one file, aligned by us, sized by descriptor, probed first.
+//! Direct-I/O files: two handles of one file, sized by descriptor, probed first. One transfer per
+//! call; what it leaves undone is seen to by [`file::direct`](crate::file).
 
 use super::descriptor::lend;
 use super::memory::{Frozen, Memory, ReadBytes};
-use crate::error::{IoError, IoErrorKind};
-use crate::limits::{ALIGNMENT_BYTES, PROBE_FILE_BYTES};
+use crate::error::IoError;
+use crate::limits::PROBE_FILE_BYTES;
 use crate::rng;
 use crate::task::spawn_blocking;
 use glommio::GlommioError;
@@ -12,17 +13,10 @@ use rustix::fs::{FallocateFlags, OFlags};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-const ALIGNMENT: u64 = ALIGNMENT_BYTES as u64;
-
-/// Reads of one range before a short one within the file is the device's fault. A file that grows
-/// between the read and the look at its length makes one read look short; thrice is no accident.
-const READ_TRIES_MAX: u32 = 3;
+use std::rc::Rc;
 
 thread_local! {
     /// Devices whose first direct file on this thread's executor was a probe file.
@@ -37,18 +31,13 @@ pub(crate) struct DirectFile {
     /// Writes through it are on stable storage when they resolve (`O_DSYNC`): one operation where
     /// write and `fdatasync` are two, and the second runs on a worker that a spinning core starves.
     synced: DmaFile,
-    path: PathBuf,
 }
 
 impl DirectFile {
-    /// Opens a file, or makes it and fails if it is there.
+    /// Opens a file, or makes it and fails if it is there. The path has no zero byte: glommio would
+    /// panic.
     pub(crate) async fn open(path: &Path, create: bool) -> Result<Self, IoError> {
         let operation = if create { "create" } else { "open" };
-        if path.as_os_str().as_bytes().contains(&0) {
-            // glommio would panic.
-            let text = "the path contains a zero byte";
-            return Err(IoError::with_kind(IoErrorKind::InvalidInput, operation, Some(path), text));
-        }
         probe_device(path, create).await?;
         let fail = |error| IoError::new(operation, Some(path), error_of(error));
         let mut options = OpenOptions::new();
@@ -57,137 +46,87 @@ impl DirectFile {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(flag_bits(OFlags::DSYNC));
         match options.dma_open(path).await {
-            Ok(synced) => Ok(Self { plain, synced, path: path.to_owned() }),
+            Ok(synced) => Ok(Self { plain, synced }),
             Err(error) => {
-                close(plain, path).await?;
+                let closed = close(plain).await;
+                closed.map_err(|error| IoError::new("close", Some(path), error))?;
                 Err(fail(error))
             }
         }
     }
 
-    /// Writes all of `frozen` at `position`, both multiples of 4 KiB.
-    pub(crate) async fn write(
+    /// Writes what of `frozen` lies behind `skip` bytes at `position`, all multiples of 4 KiB, in one
+    /// transfer. Returns how many bytes it took: a short write is a success to glommio.
+    pub(crate) async fn write_once(
         &self,
         position: u64,
         frozen: &Frozen,
+        skip: usize,
         sync: bool,
-    ) -> Result<(), IoError> {
+    ) -> io::Result<usize> {
         let file = if sync { &self.synced } else { &self.plain };
-        let fail = |error| IoError::new("write", Some(&self.path), error);
-        let total = frozen.bytes().len();
-        let mut done = file
-            .write_rc_at(std::rc::Rc::clone(&frozen.piece), position)
-            .await
-            .map_err(|error| fail(error_of(error)))?;
-        // A short write is a success to glommio. Write the rest again from the last whole block, so
-        // that the position stays aligned: it either completes or says why it cannot.
-        while done < total {
-            let whole = done - done % ALIGNMENT_BYTES;
-            let mut rest = Memory::heap(total - whole);
-            rest.bytes_mut().copy_from_slice(&frozen.bytes()[whole..]);
-            let rest = rest.freeze(total - whole);
-            let written = file
-                .write_rc_at(rest.piece, position + whole as u64)
-                .await
-                .map_err(|error| fail(error_of(error)))?;
-            if whole + written <= done {
-                return Err(fail(io::ErrorKind::WriteZero.into()));
-            }
-            done = whole + written;
-        }
-        Ok(())
+        let piece = if skip == 0 {
+            Rc::clone(&frozen.piece)
+        } else {
+            // glommio takes whole pieces only, and this is the rest of a write that was cut short.
+            let rest = &frozen.bytes()[skip..];
+            let mut copy = Memory::heap(rest.len());
+            copy.bytes_mut().copy_from_slice(rest);
+            copy.freeze(rest.len()).piece
+        };
+        file.write_rc_at(piece, position).await.map_err(error_of)
     }
 
-    /// Reads the blocks around `position..position + len` that exist; says which part of what came
-    /// back was asked for. Shorter than asked for only at the end of the file.
-    pub(crate) async fn read(
-        &self,
-        position: u64,
-        len: usize,
-    ) -> Result<(ReadBytes, Range<usize>), IoError> {
+    /// Reads at most `len` bytes at `position`, both multiples of 4 KiB, in one transfer.
+    pub(crate) async fn read_once(&self, position: u64, len: usize) -> io::Result<ReadBytes> {
         // glommio's own unaligned read takes the length it was asked for for the length it got.
-        let start = position - position % ALIGNMENT;
-        let skip = usize::try_from(position - start).expect("less than a block");
-        let blocks = (skip + len).next_multiple_of(ALIGNMENT_BYTES);
-        let mut tries = 0;
-        let result = loop {
-            let result = self
-                .plain
-                .read_at_aligned(start, blocks)
-                .await
-                .map_err(|error| IoError::new("read", Some(&self.path), error_of(error)))?;
-            // Short at the end of the file, or because a transfer was broken off in the middle.
-            let end = start + result.len() as u64;
-            if result.len() == blocks || end >= self.len()? {
-                break result;
-            }
-            tries += 1;
-            if tries == READ_TRIES_MAX {
-                let text = format!("the device gives {} of {blocks} bytes", result.len());
-                return Err(IoError::with_kind(
-                    IoErrorKind::Device,
-                    "read",
-                    Some(&self.path),
-                    &text,
-                ));
-            }
-        };
-        let end = (skip + len).min(result.len());
-        let range = skip.min(end)..end;
-        Ok((ReadBytes { result }, range))
+        let result = self.plain.read_at_aligned(position, len).await.map_err(error_of)?;
+        Ok(ReadBytes { result })
     }
 
     /// Length in bytes. By descriptor: glommio asks by path, which is wrong after a rename.
-    pub(crate) fn len(&self) -> Result<u64, IoError> {
-        let stat = rustix::fs::fstat(lend(&self.plain))
-            .map_err(|error| IoError::new("stat", Some(&self.path), error.into()))?;
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstat(lend(&self.plain))?;
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
     /// Reserves the blocks of `0..len` and makes the file at least that long.
-    pub(crate) async fn preallocate(&self, len: u64) -> Result<(), IoError> {
-        self.off_core("preallocate", move |file| {
-            rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len)
-        })
-        .await
+    pub(crate) async fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.off_core(move |file| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len))
+            .await
     }
 
     /// Cuts or extends the file to `len` bytes.
-    pub(crate) async fn set_len(&self, len: u64) -> Result<(), IoError> {
-        self.off_core("truncate", move |file| rustix::fs::ftruncate(file, len)).await
+    pub(crate) async fn set_len(&self, len: u64) -> io::Result<()> {
+        self.off_core(move |file| rustix::fs::ftruncate(file, len)).await
     }
 
     /// Puts what was written through either handle on stable storage.
-    pub(crate) async fn sync_data(&self) -> Result<(), IoError> {
+    pub(crate) async fn sync_data(&self) -> io::Result<()> {
         // Not through the ring: the kernel runs it on a worker bound to this core's cpu, measured
         // three times slower than the write while the core spins.
-        self.off_core("sync", |file| rustix::fs::fdatasync(file)).await
+        self.off_core(|file| rustix::fs::fdatasync(file)).await
     }
 
     /// Closes both handles.
-    pub(crate) async fn close(self) -> Result<(), IoError> {
-        let plain = close(self.plain, &self.path).await;
-        let synced = close(self.synced, &self.path).await;
+    pub(crate) async fn close(self) -> io::Result<()> {
+        let plain = close(self.plain).await;
+        let synced = close(self.synced).await;
         plain.and(synced)
     }
 
     /// Runs a system call that may block on the pool, on a descriptor of its own.
     async fn off_core(
         &self,
-        operation: &'static str,
         call: impl FnOnce(&OwnedFd) -> rustix::io::Result<()> + Send + 'static,
-    ) -> Result<(), IoError> {
-        let fail = |error| IoError::new(operation, Some(&self.path), error);
-        let owned = lend(&self.plain).try_clone_to_owned().map_err(fail)?;
-        match spawn_blocking(move || call(&owned)).await {
-            Ok(result) => result.map_err(|error| fail(error.into())),
-            Err(panicked) => Err(fail(io::Error::other(panicked))),
-        }
+    ) -> io::Result<()> {
+        let owned = lend(&self.plain).try_clone_to_owned()?;
+        off_core(move || call(&owned).map_err(io::Error::from)).await
     }
 }
 
-async fn close(file: DmaFile, path: &Path) -> Result<(), IoError> {
-    file.close().await.map_err(|error| IoError::new("close", Some(path), error_of(error)))
+async fn close(file: DmaFile) -> io::Result<()> {
+    file.close().await.map_err(error_of)
 }
 
 /// The system's error inside glommio's.

@@ -2,6 +2,7 @@
 
 use super::placement::Seat;
 use crate::bell::Bell;
+use crate::body;
 use crate::channel::{Event, Gate};
 use crate::limits;
 use crate::machine::Stop;
@@ -211,35 +212,14 @@ async fn live<F: Future<Output = ()> + 'static>(
         run_started: Cell::new(Monotonic::ZERO),
         class: Cell::new(Class::Foreground),
         runs_of_others: Cell::new(0),
-        body: Core::new(),
+        body: body::Core::Glommio(Core::new()),
     });
     let _installed = world::install(Rc::clone(&world));
-    let listening = listen(&world);
     // The first timer of a process is tens of milliseconds late; let it be one nobody waits for.
     Timer::after(Duration::from_micros(100)).await;
-    let outcome = crate::task::spawn_into(Class::Foreground, main()).await;
-    if outcome.is_err() {
-        world.stop.request();
-    }
-    world.end().await;
-    world.bell.retire();
-    listening.cancel().await;
+    let panicked = world::live(&world, main()).await;
     // Descriptors that were dropped rather than closed are closed by the reactor's next rounds.
     yield_to_reactor().await;
     yield_to_reactor().await;
-    outcome.err()
-}
-
-/// Starts the bell's task.
-fn listen(world: &Rc<World>) -> Handle {
-    let listener = Rc::clone(world);
-    world.body.spawn(
-        Class::Foreground,
-        poll_fn(move |context| {
-            if listener.bell.poll(context) {
-                listener.rung.notify_all();
-            }
-            Poll::Pending
-        }),
-    )
+    panicked
 }

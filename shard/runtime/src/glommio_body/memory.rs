@@ -16,9 +16,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// A piece of the core's region if there is a core, else of the heap.
+    /// A piece of the core's region if there is a core with one, else of the heap.
     pub(crate) fn pooled(bytes: usize) -> Self {
-        if world::try_current().is_some() {
+        if world::try_current().is_some_and(|world| world.body.node().is_none()) {
             Self { piece: glommio::allocate_dma_buffer(bytes) }
         } else {
             Self::heap(bytes)
