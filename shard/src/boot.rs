@@ -19,17 +19,11 @@ use crate::catalog_log::{self, CatalogLog};
 use crate::config::DataConfig;
 use crate::limits::BOOT_WAIT;
 use crate::message::{Answer, Boot, Booted, Question};
+use crate::node::Started;
 use crate::partitions::recycle_folder;
 use crate::server::{Addresses, StartError};
 use crate::shard::{Phase, Shard, shard_number};
 use crate::{accept, watchdog};
-
-/// What a server is once it serves.
-#[derive(Debug)]
-pub(crate) struct Started {
-    pub(crate) addresses: Addresses,
-    pub(crate) recovery: Vec<String>,
-}
 
 /// Boots the node from shard 0. Resolves when every shard accepts; the task takes changes of the catalog.
 pub(crate) async fn lead(shard: &Rc<Shard>) -> Result<(Started, Task<()>), StartError> {

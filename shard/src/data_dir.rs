@@ -12,13 +12,14 @@
 //! conscience. Whatever is wrong with the directory is an error that says what to do; nothing is repaired by guessing.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use pyralog_runtime::file::FileLock;
+use pyralog_runtime::file::blocking::{self, Locking};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{NODE_FILE_BYTES_MAX, NODE_ID_MAX};
+use crate::limits::{LOCK_FILE_BYTES_MAX, NODE_FILE_BYTES_MAX, NODE_ID_MAX};
 
 /// The format of the directory that this build reads and writes.
 pub const FORMAT: u32 = 1;
@@ -187,7 +188,7 @@ struct AnyNodeFile {
 pub struct DataDir {
     path: PathBuf,
     identity: Identity,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl DataDir {
@@ -199,7 +200,7 @@ impl DataDir {
     /// [`DataDirError`]; a directory that already existed is unchanged, except for an empty file `lock`.
     pub fn open(path: &Path, asked: Option<u64>, fresh: Identity) -> Result<Self, DataDirError> {
         create_directory(path)?;
-        if !path.join(NODE_FILE).exists() {
+        if !blocking::exists(&path.join(NODE_FILE)).unwrap_or(false) {
             refuse_foreign(path)?;
         }
         let lock = take_lock(path)?;
@@ -219,6 +220,9 @@ impl DataDir {
         for folder in [directory.catalog(), directory.path.join("logs"), directory.recycle()] {
             create_directory(&folder)?;
         }
+        // An earlier start may have made the folders and not have come to the sync. Whoever made the first of them has
+        // synced the name of the directory itself.
+        blocking::sync_dir(path).map_err(|source| failed(path, source))?;
         Ok(directory)
     }
 
@@ -260,11 +264,11 @@ fn failed(path: &Path, source: io::Error) -> DataDirError {
 }
 
 fn create_directory(path: &Path) -> Result<(), DataDirError> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(DataDirError::NotADirectory { path: path.into() }),
+    match blocking::is_dir(path) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(DataDirError::NotADirectory { path: path.into() }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            std::fs::create_dir_all(path).map_err(|source| failed(path, source))
+            blocking::create_dir_all(path).map_err(|source| failed(path, source))
         }
         Err(source) => Err(failed(path, source)),
     }
@@ -272,49 +276,31 @@ fn create_directory(path: &Path) -> Result<(), DataDirError> {
 
 /// What an interrupted first start may leave behind is ours; anything else is somebody's.
 fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
-    let entries = std::fs::read_dir(path).map_err(|source| failed(path, source))?;
-    for entry in entries {
-        let name = entry.map_err(|source| failed(path, source))?.file_name();
-        let ours = name == LOCK_FILE || name == NODE_FILE_NEW || name == "lost+found";
-        if !ours {
-            let entry = name.to_string_lossy().into_owned();
-            return Err(DataDirError::NotOurs { path: path.into(), entry });
-        }
+    let entries = blocking::list_dir(path).map_err(|source| failed(path, source))?;
+    let ours = [LOCK_FILE, NODE_FILE_NEW, "lost+found"];
+    match entries.into_iter().find(|entry| !ours.contains(&entry.name.as_str())) {
+        Some(entry) => Err(DataDirError::NotOurs { path: path.into(), entry: entry.name }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn take_lock(directory: &Path) -> Result<File, DataDirError> {
+fn take_lock(directory: &Path) -> Result<FileLock, DataDirError> {
     let path = directory.join(LOCK_FILE);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false) // what is in it tells who holds it
-        .open(&path)
-        .map_err(|source| failed(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
+    let lock = match blocking::lock(&path, LOCK_FILE_BYTES_MAX) {
+        Ok(Locking::Taken(lock)) => lock,
+        Ok(Locking::Held { content }) => {
             // Without a readable number the error is as true, only less helpful.
-            file.take(32).read_to_string(&mut text).ok();
-            let pid = text.trim().parse().ok();
+            let pid = String::from_utf8(content).ok().and_then(|text| text.trim().parse().ok());
             return Err(DataDirError::Locked { path: directory.into(), pid });
         }
-        Err(TryLockError::Error(source)) => return Err(failed(&path, source)),
-    }
-    let write_pid = |file: &mut File| {
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        writeln!(file, "{}", std::process::id())
+        Err(source) => return Err(failed(&path, source)),
     };
-    match write_pid(&mut file) {
-        Ok(()) => Ok(file),
+    match lock.write(format!("{}\n", blocking::process_id()).as_bytes()) {
+        Ok(()) => Ok(lock),
         Err(error) if error.kind() == ErrorKind::StorageFull => {
             // A full disk must not keep a node from serving what it has; only the pid is missing then. A new directory
             // fails at its node file.
-            Ok(file)
+            Ok(lock)
         }
         Err(source) => Err(failed(&path, source)),
     }
@@ -322,14 +308,17 @@ fn take_lock(directory: &Path) -> Result<File, DataDirError> {
 
 fn read_node_file(directory: &Path) -> Result<Option<Identity>, DataDirError> {
     let path = directory.join(NODE_FILE);
-    let text = match std::fs::metadata(&path) {
+    let bytes = match blocking::read_start(&path, NODE_FILE_BYTES_MAX + 1) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(&path, source)),
-        Ok(found) if found.len() > NODE_FILE_BYTES_MAX => {
+        Ok(bytes) if bytes.len() > NODE_FILE_BYTES_MAX => {
             return Err(damaged(directory, format!("longer than {NODE_FILE_BYTES_MAX} bytes")));
         }
-        Ok(_) => std::fs::read_to_string(&path).map_err(|source| failed(&path, source))?,
+        Ok(bytes) => bytes,
     };
+    let text = String::from_utf8(bytes).map_err(|_not_text| {
+        failed(&path, io::Error::new(ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
+    })?;
     let any: AnyNodeFile =
         toml::from_str(&text).map_err(|error| damaged(directory, error.to_string()))?;
     if any.format != FORMAT {
@@ -364,15 +353,9 @@ fn write_node_file(directory: &Path, identity: Identity) -> Result<Identity, Dat
         created_us: identity.created_us,
     })
     .expect("numbers and short texts are always representable");
-    let (new, path) = (directory.join(NODE_FILE_NEW), directory.join(NODE_FILE));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        OpenOptions::new().read(true).open(directory)?.sync_all()
-    };
-    write().map_err(|source| failed(&path, source))?;
+    let path = directory.join(NODE_FILE);
+    blocking::write_atomic(&path, NODE_FILE_NEW, text.as_bytes())
+        .map_err(|source| failed(&path, source))?;
     Ok(identity)
 }
 

@@ -1,8 +1,8 @@
 //! What a core owns: partitions and connections; boot, routing between cores, shutdown.
 //!
-//! [`Server`] is the whole of it for the binary and for tests. Inside, every core has one [`Shard`](crate::shard) and
-//! shares nothing: a connection, a partition, a counter belongs to one core, and cores send each other owned messages
-//! ([`message`]).
+//! [`Server`] is the whole of it for the binary and for tests: a [`Node`] on a machine of its own. Inside, every core
+//! has one [`Shard`](crate::shard) and shares nothing: a connection, a partition, a counter belongs to one core, and
+//! cores send each other owned messages ([`message`]).
 //!
 //! An append on the core that owns the partition costs, for a frame of `n` bytes:
 //!
@@ -39,6 +39,7 @@ mod connection;
 mod flight;
 mod inbox;
 mod message;
+mod node;
 mod outbox;
 mod partitions;
 mod reader;
@@ -53,4 +54,5 @@ mod writer;
 
 pub use config::{ConfigError, DataConfig, MemoryConfig, ServerConfig, ServerLimits};
 pub use data_dir::DataDirError;
+pub use node::{Node, Started};
 pub use server::{Addresses, Server, StartError, StopError, Stopper};

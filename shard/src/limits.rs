@@ -100,7 +100,9 @@ pub const WATCH_PERIOD_MIN: Duration = Duration::from_millis(10);
 pub const RECEIVE_SILENCE: Duration = Duration::from_secs(2);
 
 /// Bytes of `node.toml`: five short lines.
-pub const NODE_FILE_BYTES_MAX: u64 = 4096;
+pub const NODE_FILE_BYTES_MAX: usize = 4096;
+/// Bytes of the lock that are looked at for the holder's process id: more than it can have.
+pub const LOCK_FILE_BYTES_MAX: usize = 32;
 /// Bytes of a node's or host's name in settings.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 

@@ -3,29 +3,15 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::pin::pin;
-use std::rc::Rc;
-use std::sync::mpsc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use pyralog_http::{HttpError, HttpServer};
-use pyralog_runtime::mesh::Mesh;
-use pyralog_runtime::{
-    Core, JoinError, Machine, MachineConfig, Pin, rng, spawn, spawn_durable, time,
-};
+use pyralog_runtime::{JoinError, Machine};
 
-use crate::admin::Admin;
-use crate::boot::{self, Started};
-use crate::config::{ConfigError, DataConfig, ServerConfig};
+use crate::config::{ConfigError, ServerConfig};
 use crate::data_dir::{DataDir, DataDirError, Identity};
-use crate::limits::{
-    LANE_MESSAGES, MEMORY_ONLY_IO_BYTES, NODE_ID_MAX, PORT_RELEASE_STEP, PORT_RELEASE_WAIT,
-};
-use crate::message::Message;
-use crate::ownership::CATALOG_SHARD;
-use crate::shard::{Phase, Shard};
-use crate::{inbox, stop};
+use crate::limits::{PORT_RELEASE_STEP, PORT_RELEASE_WAIT};
+use crate::node::{Node, Started};
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,18 +134,11 @@ impl Server {
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         require_free(&config)?;
-        let data = open_data(&config)?;
-        let identity = data.as_ref().map_or_else(|| fresh(&config), DataDir::identity);
-        let mesh = Mesh::new(config.shards, LANE_MESSAGES);
-        let admin = Admin::new(&config, identity, mesh.outside());
         let http_address = config.http;
-        let (sender, receiver) = mpsc::channel();
-        let machine_config = machine_config(&config);
-        let main = move |core: Core| {
-            let (mesh, config, sender) = (mesh.clone(), config.clone(), sender.clone());
-            async move { shard_main(core, mesh, (config, identity), sender).await }
-        };
-        let machine = pyralog_runtime::start(&machine_config, main).map_err(StartError::Runtime)?;
+        let mut node = Node::open(config)?;
+        let admin = node.admin();
+        let machine = pyralog_runtime::start(&node.machine_config(), node.main())
+            .map_err(StartError::Runtime)?;
         let stopper = machine.stopper();
         let mut server = Self {
             machine: Some(machine),
@@ -170,16 +149,12 @@ impl Server {
                 shards: vec![],
                 http: None,
             },
-            identity,
+            identity: node.identity(),
             recovery: Vec::new(),
-            _data: data,
+            _data: node.take_data(),
         };
-        let started = receiver.recv().unwrap_or_else(|_ended| {
-            let problem = "a core ended during the start: see the log".to_string();
-            Err(StartError::Shard { shard: CATALOG_SHARD, problem })
-        });
         // Errors from here on drop the server, which stops and joins what runs.
-        let Started { addresses, recovery } = started?;
+        let Started { addresses, recovery } = node.started()?;
         (server.addresses, server.recovery) = (addresses, recovery);
         if let Some(address) = http_address {
             let http = HttpServer::start(address, admin).map_err(StartError::Http)?;
@@ -278,80 +253,4 @@ fn require_free(config: &ServerConfig) -> Result<(), StartError> {
 #[expect(clippy::disallowed_methods, reason = "an ordinary thread, and no shard runs yet")]
 fn pause(duration: Duration) {
     std::thread::sleep(duration);
-}
-
-fn open_data(config: &ServerConfig) -> Result<Option<DataDir>, StartError> {
-    let DataConfig::Dir(path) = &config.data else { return Ok(None) };
-    DataDir::open(path, config.node_id, fresh(config)).map(Some).map_err(StartError::DataDir)
-}
-
-/// The identity of a node that has none yet.
-fn fresh(config: &ServerConfig) -> Identity {
-    let draw = || rng::entropy_u64() % NODE_ID_MAX + 1;
-    Identity {
-        node_id: config.node_id.unwrap_or_else(draw),
-        cluster_id: draw(),
-        created_us: time::unix_us(),
-    }
-}
-
-fn machine_config(config: &ServerConfig) -> MachineConfig {
-    MachineConfig {
-        shards: config.shards,
-        pin: if config.pin { Pin::Auto } else { Pin::None },
-        spin: config.spin,
-        buffer_bytes: match config.data {
-            DataConfig::Dir(_) => config.memory.io_bytes,
-            DataConfig::MemoryOnly { .. } => config.memory.io_bytes.min(MEMORY_ONLY_IO_BYTES),
-        },
-        name: "pyralog".into(),
-        seed: None,
-    }
-}
-
-/// What runs on each core.
-async fn shard_main(
-    core: Core,
-    mesh: Mesh<Message>,
-    (config, identity): (ServerConfig, Identity),
-    started: mpsc::Sender<Result<Started, StartError>>,
-) {
-    let (lanes, inbox) = mesh.join(&core);
-    let shard = Rc::new(Shard::new(lanes, config, identity));
-    let receiving = spawn_durable("inbox", inbox::run(Rc::clone(&shard), inbox));
-    let posting = Rc::clone(&shard);
-    spawn(async move { posting.post_late().await }).detach(); // ends with the core
-    if core.shard == CATALOG_SHARD {
-        lead(&core, &shard, started).await;
-    } else {
-        drop(started);
-        shard.reached(Phase::Closed).await;
-    }
-    shard.advance(Phase::Closed);
-    // Err: it was cancelled, which is as well now.
-    receiving.await.ok();
-    shard.partitions.clear();
-}
-
-/// Boots the node, tells the thread that waits for it, and stops the node when asked to.
-async fn lead(core: &Core, shard: &Rc<Shard>, started: mpsc::Sender<Result<Started, StartError>>) {
-    let booted = match select(pin!(boot::lead(shard)), pin!(core.stopping())).await {
-        Either::Left((booted, _)) => booted,
-        Either::Right(((), _)) => Err(StartError::Shard {
-            shard: shard.index,
-            problem: "the node was stopped during its start: see the log".into(),
-        }),
-    };
-    let (outcome, changes) = match booted {
-        Ok((serving, changes)) => (Ok(serving), Some(changes)),
-        Err(error) => (Err(error), None),
-    };
-    let failed = outcome.is_err();
-    // Err: nobody waits for the start any more, and so will stop the machine.
-    started.send(outcome).ok();
-    if failed {
-        core.stopper().stop();
-    }
-    core.stopping().await;
-    stop::lead(shard, changes).await;
 }

@@ -1,5 +1,7 @@
 //! Every way a data directory can be wrong, and what is said about it.
 
+use pyralog_runtime::sim::{Crash, NodeId, Simulation};
+
 use super::*;
 
 const FRESH: Identity = Identity { node_id: 0xbeef, cluster_id: 0xcafe, created_us: 7 };
@@ -68,7 +70,11 @@ fn a_damaged_node_file_is_never_replaced() {
         assert_eq!(std::fs::read_to_string(root.path().join(NODE_FILE)).unwrap(), text);
     }
     std::fs::write(root.path().join(NODE_FILE), "#".repeat(5000)).unwrap();
-    assert!(matches!(refusal(root.path(), None), DataDirError::Damaged { .. }));
+    let error = refusal(root.path(), None);
+    assert!(error.to_string().contains("longer than 4096 bytes"), "{error}");
+    std::fs::write(root.path().join(NODE_FILE), b"\xff").unwrap();
+    let error = refusal(root.path(), None).to_string();
+    assert!(error.ends_with("node.toml: stream did not contain valid UTF-8"), "{error}");
 }
 
 #[test]
@@ -115,4 +121,51 @@ fn a_directory_that_cannot_be_written_is_refused() {
     let error = refusal(Path::new("/proc/self/pyralog"), None);
     let expected = matches!(error, DataDirError::ReadOnly { .. } | DataDirError::Io { .. });
     assert!(expected, "{error:?}");
+}
+
+const DATA: &str = "/srv/pyralog/data";
+
+/// Opens [`DATA`] of a node as its start number `start`.
+fn open_as(start: u64) -> Result<Identity, DataDirError> {
+    let fresh = Identity { node_id: start, cluster_id: start, created_us: 0 };
+    DataDir::open(Path::new(DATA), None, fresh).map(|held| held.identity())
+}
+
+/// A start that dies after so many changes of the disk, if it is not done before.
+fn die_opening(world: &Simulation, node: NodeId, calls: u64, crash: Crash) -> Option<Identity> {
+    world.crash_after_calls(node, calls, crash);
+    world.on_node(node, || {
+        let opened = open_as(1);
+        world.crash(node, crash);
+        opened.ok()
+    })
+}
+
+#[test]
+fn an_opened_directory_keeps_its_identity_and_folders_wherever_starts_before_it_died() {
+    let mut complete = 0;
+    for case in 0..1152 {
+        let (calls, crash) =
+            (case % 36, if case % 72 < 36 { Crash::Process } else { Crash::Power });
+        let world = Simulation::new(case);
+        let node = world.add_node("node");
+        let first = die_opening(&world, node, calls, crash);
+        let second = world.on_node(node, || open_as(2)).unwrap();
+        if let Some(first) = first {
+            complete += 1;
+            assert_eq!(second, first, "case {case}: opened before a crash ({crash:?})");
+        }
+        world.crash(node, Crash::Power);
+        world.on_node(node, || {
+            for folder in ["catalog", "logs", "recycle"] {
+                let found = blocking::is_dir(&Path::new(DATA).join(folder));
+                assert!(found.is_ok_and(|is_dir| is_dir), "case {case}: {folder} is gone");
+            }
+            assert_eq!(open_as(3).unwrap(), second, "case {case}");
+        });
+    }
+    assert!(
+        (100..1000).contains(&complete),
+        "{complete} starts came to their end, the others died"
+    );
 }

@@ -5,6 +5,7 @@ mod admin;
 mod bad_input;
 mod clients;
 mod durable;
+mod node;
 mod pressure;
 mod serving;
 mod support;
