@@ -284,8 +284,9 @@ pub enum ErrorDetail {
 }
 
 impl ErrorDetail {
-    /// The two numbers on the wire.
-    const fn numbers(self) -> (u64, u64) {
+    /// The two numbers on the wire; zeros where there is none.
+    #[must_use]
+    pub const fn numbers(self) -> (u64, u64) {
         match self {
             Self::None => (0, 0),
             Self::OffsetOutOfRange { low, high } => (low.get(), high.get()),

@@ -15,10 +15,12 @@ use tokio::time::Instant;
 
 use crate::config::{ClientConfig, ConsumerConfig, ProducerConfig, StartFrom};
 use crate::consumer::Consumer;
+use crate::directory::Target;
 use crate::error::ClientError;
-use crate::hub::{Hub, ServerInfo, Target, Welcomed};
+use crate::exchange::Outgoing;
+use crate::hub::{Hub, ServerInfo, Welcomed};
 use crate::limits::ADDRESSES_MAX;
-use crate::link::{Outgoing, ReplyTo, Undone};
+use crate::link::{ReplyTo, Undone};
 use crate::producer::Producer;
 
 /// A client of a cluster: cheap to clone, to be shared by all tasks of a program.
@@ -257,9 +259,7 @@ impl Client {
         config.check()?;
         let route = self.metadata(log).await?;
         if route.config.storage == LogStorage::Memory {
-            // A partition in memory takes a quarter of its budget in one append: half of that leaves room for headers.
-            let most = usize::try_from(route.config.memory_bytes_max / 8).unwrap_or(usize::MAX);
-            config.batch_bytes = config.batch_bytes.min(most);
+            config = config.for_memory(route.config.memory_bytes_max);
         }
         Producer::start(self.clone(), route, config)
     }

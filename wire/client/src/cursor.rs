@@ -19,6 +19,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use pyralog_log::batch::BatchError;
 use pyralog_log::ids::{Offset, Timestamp};
 use pyralog_wire::message::{FetchFrom, Fetched};
 use pyralog_wire::{ErrorCode, ErrorDetail, ErrorReply, Retry};
@@ -53,6 +54,16 @@ pub enum Next {
         first: Offset,
         /// The offset after the last.
         next: Offset,
+    },
+    /// These records arrived damaged, twice; wait to be told to skip them. Said by
+    /// [`crate::reading::Reading`], which sees the bytes.
+    Corrupt {
+        /// The first that is not readable.
+        first: Offset,
+        /// The offset after the last that was fetched.
+        next: Offset,
+        /// What is wrong.
+        source: BatchError,
     },
     /// The server says no, for good; wait for another position.
     Refused(ErrorReply),

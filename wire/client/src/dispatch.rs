@@ -41,6 +41,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use pyralog_log::batch::Session;
 use pyralog_log::ids::{Offset, PartitionId, Timestamp};
+use pyralog_wire::message::{Reply, Response};
 use pyralog_wire::{ErrorCode, ErrorDetail, ErrorReply, Retry};
 
 use crate::window::{Context, Policy, Sealed, Window, session_id};
@@ -91,6 +92,25 @@ pub enum Answer {
     Lost,
     /// It never left this process as a whole.
     Unsent,
+}
+
+impl From<Reply> for Answer {
+    /// What the server's answer to an append means.
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Done(Response::Append(appended)) => Self::Appended(Appended {
+                base_offset: appended.base_offset,
+                append_time: appended.append_time,
+                duplicate: appended.duplicate,
+            }),
+            Reply::Refused(reply) => Self::Refused(Refusal::from(reply)),
+            Reply::Done(_) => {
+                let text = "the server answered an append with something else";
+                let reply = ErrorReply::new(ErrorCode::Internal, text);
+                Self::Refused(Refusal::MaybeAppended(reply))
+            }
+        }
+    }
 }
 
 /// Why a server refused an append, sorted by what is to be done.
@@ -192,6 +212,18 @@ pub enum Failure {
     Refused(ErrorReply),
     /// The log does not exist any more.
     LogGone,
+}
+
+impl Failure {
+    /// Whether the records of the batch may be, or come, in the log.
+    #[must_use]
+    pub const fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Self::TimedOut { maybe_appended, .. } => *maybe_appended,
+            Self::OutcomeUnknown { .. } => true,
+            Self::Refused(_) | Self::LogGone => false,
+        }
+    }
 }
 
 /// What happens to a producer.

@@ -11,24 +11,22 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use pyralog_log::batch::{Session, restamp};
+use pyralog_log::batch::Session;
 use pyralog_log::ids::{LogId, PartitionId};
-use pyralog_wire::message::{Append, LogRoute, Reply, Response};
-use pyralog_wire::{ErrorCode, ErrorReply};
+use pyralog_wire::message::{Append, LogRoute};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use crate::client::Client;
 use crate::delivery::Promise;
-use crate::dispatch::{
-    Answer, Appended, Attempt, Command, Dispatcher, Event, Ordinal, Outcome, Refusal,
-};
+use crate::directory::Target;
+use crate::dispatch::{Answer, Attempt, Command, Dispatcher, Event, Ordinal, Outcome};
 use crate::error::ClientError;
-use crate::hub::Target;
 use crate::limits::{HANDOFF_MAX, SPARE_BATCHES_MAX};
 use crate::link::{Ending, Link, Outgoing, ReplyTo, Token, Undone};
 use crate::producer::Workshop;
 use crate::slot::Open;
+use crate::stage::Stage;
 use crate::window::Sealed;
 
 /// Notices from helper tasks: one per shard and one of the routes at most, all awaited.
@@ -58,19 +56,10 @@ enum Road {
 
 /// A batch without an outcome.
 struct Batch {
-    stage: Stage,
+    stage: Stage<Box<Open>>,
     promise: Option<Promise>,
     records: u32,
     charged: usize,
-}
-
-enum Stage {
-    /// Not sent yet.
-    Built(Box<Open>),
-    /// Its bytes, as they were sent.
-    Stamped(Arc<Vec<u8>>),
-    /// In between.
-    Nothing,
 }
 
 /// Starts the task. It ends when the producer is dropped and every batch has its outcome.
@@ -346,27 +335,15 @@ impl Driver {
     ) -> Arc<Vec<u8>> {
         let batch = self.batches.get_mut(&(partition.get(), ordinal));
         let batch = batch.expect("the machine knows only batches that are here");
-        let bytes = match (std::mem::replace(&mut batch.stage, Stage::Nothing), stamp) {
-            (Stage::Built(mut open), Some(_)) => {
-                let mut bytes = self.spares.pop().unwrap_or_default();
-                let finished = open.builder.finish_into(&mut bytes, stamp);
-                finished.expect("a batch with records and a session can be finished");
-                // Full: there are spares enough.
-                self.workshop.spares.push(open).ok();
-                Arc::new(bytes)
-            }
-            (Stage::Stamped(mut bytes), Some(session)) => {
-                let stamped = restamp(Arc::make_mut(&mut bytes).as_mut_slice(), session);
-                stamped.expect("a batch that was finished can be stamped");
-                bytes
-            }
-            (Stage::Stamped(bytes), None) => bytes,
-            (Stage::Built(_) | Stage::Nothing, _) => {
-                unreachable!("the machine stamps a batch when it first sends it")
-            }
-        };
-        batch.stage = Stage::Stamped(Arc::clone(&bytes));
-        bytes
+        let (spares, builders) = (&mut self.spares, &self.workshop.spares);
+        batch.stage.bytes(stamp, |mut open, session| {
+            let mut bytes = spares.pop().unwrap_or_default();
+            let finished = open.builder.finish_into(&mut bytes, Some(session));
+            finished.expect("a batch with records and a session can be finished");
+            // Full: there are spares enough.
+            builders.push(open).ok();
+            bytes
+        })
     }
 
     /// Sends in order: over the connection, or behind those that wait for it.
@@ -441,19 +418,7 @@ impl Driver {
 /// What an ending means to the machine.
 fn answer_of(ending: Ending) -> Answer {
     match ending {
-        Ok(answered) => match answered.reply {
-            Reply::Done(Response::Append(appended)) => Answer::Appended(Appended {
-                base_offset: appended.base_offset,
-                append_time: appended.append_time,
-                duplicate: appended.duplicate,
-            }),
-            Reply::Refused(reply) => Answer::Refused(Refusal::from(reply)),
-            Reply::Done(_) => {
-                let text = "the server answered an append with something else";
-                let reply = ErrorReply::new(ErrorCode::Internal, text);
-                Answer::Refused(Refusal::MaybeAppended(reply))
-            }
-        },
+        Ok(answered) => Answer::from(answered.reply),
         Err(Undone::Unsent(_)) => Answer::Unsent,
         Err(Undone::Lost(_)) => Answer::Lost,
     }

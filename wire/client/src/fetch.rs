@@ -1,4 +1,4 @@
-//! The task that reads one partition: carries out what its machine (`cursor`) says.
+//! The task that reads one partition: carries out what its machine (`reading`) says.
 
 use std::future::Future;
 use std::pin::pin;
@@ -6,18 +6,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use fastrand::Rng;
-use pyralog_log::batch::{Buffer, Decoder};
 use pyralog_log::ids::{LogId, PartitionId};
-use pyralog_wire::message::{Fetch, Fetched, LogRoute, Reply, Response};
+use pyralog_wire::message::{Fetch, LogRoute};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Client;
 use crate::config::{ConsumerConfig, StartFrom, Stop};
 use crate::cursor::{Cursor, Next};
+use crate::directory::Target;
 use crate::error::ClientError;
-use crate::fetched::{FetchedBatch, open};
-use crate::hub::Target;
-use crate::link::{Answered, Outgoing, ReplyTo};
+use crate::exchange::Answered;
+use crate::fetched::FetchedBatch;
+use crate::link::{Outgoing, ReplyTo};
+use crate::reading::Reading;
 
 /// Go there.
 #[derive(Debug)]
@@ -53,8 +54,9 @@ pub(crate) fn start(
 ) -> mpsc::Sender<Seek> {
     let (seek, seeks) = mpsc::channel(1);
     let backoff = client.config().backoff();
+    let cursor = Cursor::new(config.from, config.stop, config.on_out_of_range, backoff);
     let fetcher = Fetcher {
-        cursor: Cursor::new(config.from, config.stop, config.on_out_of_range, backoff),
+        reading: Reading::new(partition, cursor),
         config,
         client,
         name: route.name.clone(),
@@ -65,8 +67,6 @@ pub(crate) fn start(
         reports,
         // Jitter only: a generator of its own needs no entropy.
         rng: Rng::with_seed(u64::from(partition.get())),
-        decoder: Decoder::new(),
-        corrupt: false,
     };
     tokio::spawn(fetcher.run(seeks));
     seek
@@ -80,13 +80,10 @@ struct Fetcher {
     log: LogId,
     partition: PartitionId,
     shard: u16,
-    cursor: Cursor,
+    reading: Reading,
     generation: u64,
     reports: mpsc::Sender<Report>,
     rng: Rng,
-    decoder: Decoder,
-    /// The last answer was damaged. Twice is a failure.
-    corrupt: bool,
 }
 
 /// The consumer is gone.
@@ -99,8 +96,7 @@ impl Fetcher {
                 Some(Ok(Gone)) | None => return,
                 Some(Err(seek)) => {
                     self.generation = seek.generation;
-                    self.corrupt = false;
-                    self.cursor.seek(seek.to);
+                    self.reading.seek(seek.to);
                 }
             }
         }
@@ -111,14 +107,19 @@ impl Fetcher {
     async fn read(&mut self) -> Gone {
         loop {
             let next = match self.fetch().await {
-                Ok(answered) => match self.answered(answered).await {
-                    Ok(next) => next,
-                    Err(gone) => return gone,
-                },
+                Ok(Answered { reply, payload }) => {
+                    let (batches, next) = self.reading.answered((reply, payload), &mut self.rng);
+                    if !batches.is_empty()
+                        && let Err(gone) = self.report(What::Batches(batches)).await
+                    {
+                        return gone;
+                    }
+                    next
+                }
                 Err(error) => {
                     let (log, partition) = (&self.name, self.partition);
                     tracing::debug!(log, %partition, %error, "fetch failed");
-                    self.cursor.failed(&mut self.rng)
+                    self.reading.failed(&mut self.rng)
                 }
             };
             let ended = match next {
@@ -136,12 +137,16 @@ impl Fetcher {
                 }
                 Next::Finish => What::Finished,
                 Next::OutOfRange { low, high } => {
-                    let (partition, asked) = (self.partition, self.cursor.offset());
+                    let (partition, asked) = (self.partition, self.reading.offset());
                     What::Failed(ClientError::OutOfRange { partition, asked, low, high })
                 }
                 Next::Damaged { first, next } => {
                     let (partition, offsets) = (self.partition, first..next);
                     What::Failed(ClientError::Damaged { partition, offsets })
+                }
+                Next::Corrupt { first, next, source } => {
+                    let (partition, offsets) = (self.partition, first..next);
+                    What::Failed(ClientError::Corrupt { partition, offsets, source })
                 }
                 Next::Refused(reply) => What::Failed(ClientError::Server(reply)),
                 Next::Nonsense => {
@@ -165,7 +170,7 @@ impl Fetcher {
         let request = Fetch {
             log: self.log,
             partition: self.partition,
-            from: self.cursor.from(),
+            from: self.reading.from(),
             bytes_min: self.config.bytes_min,
             bytes_max: self.config.bytes_max,
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
@@ -183,40 +188,6 @@ impl Fetcher {
                 Err(ClientError::Timeout { operation: "Fetch", after })
             }
         }
-    }
-
-    async fn answered(&mut self, answered: Answered) -> Result<Next, Gone> {
-        match answered.reply {
-            Reply::Done(Response::Fetch(fetched)) => {
-                self.fetched(&fetched, answered.payload.unwrap_or_default()).await
-            }
-            Reply::Refused(reply) => Ok(self.cursor.refused(reply, &mut self.rng)),
-            Reply::Done(_) => Ok(Next::Nonsense),
-        }
-    }
-
-    async fn fetched(&mut self, fetched: &Fetched, payload: Buffer) -> Result<Next, Gone> {
-        self.cursor.note_end(fetched);
-        let decoder = &mut self.decoder;
-        let opened = open(self.partition, (fetched, &payload), &self.cursor, decoder);
-        // From here on only the batches hold the buffer, so it serves again as soon as they go.
-        drop(payload);
-        if !opened.batches.is_empty() {
-            self.report(What::Batches(opened.batches)).await?;
-        }
-        let Some((first, source)) = opened.fault else {
-            self.corrupt = false;
-            return Ok(self.cursor.fetched(fetched));
-        };
-        // The sound part was handed out.
-        let first = self.cursor.offset().map_or(first, |asked| asked.max(first));
-        self.cursor.seek(StartFrom::Offset(first));
-        if std::mem::replace(&mut self.corrupt, true) {
-            let (partition, offsets) = (self.partition, first..fetched.next_offset);
-            self.report(What::Failed(ClientError::Corrupt { partition, offsets, source })).await?;
-            std::future::pending::<()>().await;
-        }
-        Ok(self.cursor.failed(&mut self.rng))
     }
 
     /// Asks which shard owns the partition.

@@ -11,18 +11,10 @@ use pyralog_wire::message::{ShardAddress, Welcome};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::ClientConfig;
+use crate::directory::{Directory, Target};
 use crate::error::ClientError;
 use crate::limits::HUB_QUEUE_MAX;
 use crate::link::{self, Link};
-
-/// Which connection is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Target {
-    /// Any: every shard knows the catalog.
-    Any,
-    /// The one to this shard.
-    Shard(u16),
-}
 
 /// What a server said about itself when it was last greeted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,9 +62,7 @@ impl Hub {
         let (welcomed, watching) = watch::channel(None);
         let task = HubTask {
             config,
-            addresses,
-            host: String::new(),
-            shards: BTreeMap::new(),
+            directory: Directory::new(addresses),
             links: BTreeMap::new(),
             waiting: BTreeMap::new(),
             messages: messages.downgrade(),
@@ -110,12 +100,7 @@ pub(crate) struct Welcomed {
 
 struct HubTask {
     config: Arc<ClientConfig>,
-    /// What the user gave.
-    addresses: Vec<String>,
-    /// Host of the address that was dialled last with success.
-    host: String,
-    /// Where the shards listen.
-    shards: BTreeMap<u16, String>,
+    directory: Directory,
     links: BTreeMap<u16, Link>,
     /// Who waits for a connection that is being made.
     waiting: BTreeMap<Target, Vec<oneshot::Sender<Result<Link, ClientError>>>>,
@@ -129,7 +114,7 @@ impl HubTask {
             match message {
                 Message::Find { target, reply } => self.find(target, reply),
                 Message::Connected { target, result } => self.connected(target, result),
-                Message::Learn { shards } => self.learn(&shards),
+                Message::Learn { shards } => self.directory.learn(&shards),
             }
         }
     }
@@ -154,16 +139,7 @@ impl HubTask {
 
     /// Starts to connect.
     fn connect(&self, target: Target) {
-        let addresses = match target {
-            // The shared port leads to some shard, which forwards: slower, but better than nothing
-            // where a shard's own port cannot be reached.
-            Target::Shard(shard) => {
-                self.shards.get(&shard).into_iter().chain(&self.addresses).cloned().collect()
-            }
-            Target::Any => {
-                self.addresses.iter().chain(self.shards.values()).cloned().collect::<Vec<_>>()
-            }
-        };
+        let addresses = self.directory.candidates(target);
         let (config, messages) = (Arc::clone(&self.config), self.messages.clone());
         tokio::spawn(async move {
             let result = first(&addresses, &config).await;
@@ -184,14 +160,8 @@ impl HubTask {
 
     fn welcome(&mut self, target: Target, connected: Connected) -> Link {
         let Connected { link, welcome, address } = connected;
-        host_of(&address).clone_into(&mut self.host);
-        self.learn(&welcome.shards);
-        // The shared port leads to some shard: that is then the connection to it. Another one that
-        // was made meanwhile stays with those who have it.
-        let shard = match target {
-            Target::Shard(shard) => shard,
-            Target::Any => welcome.shard,
-        };
+        // Another connection to it that was made meanwhile stays with those who have it.
+        let shard = self.directory.welcomed(target, &address, &welcome);
         self.links.insert(shard, link.clone());
         let info = ServerInfo {
             node: welcome.node,
@@ -205,14 +175,6 @@ impl HubTask {
         let server_time = welcome.server_time;
         self.welcomed.send_replace(Some(Welcomed { info, server_time, at }));
         link
-    }
-
-    fn learn(&mut self, shards: &[ShardAddress]) {
-        let address = |shard: &ShardAddress| {
-            let host = if shard.host.is_empty() { &self.host } else { &shard.host };
-            (shard.shard, format!("{host}:{}", shard.port))
-        };
-        self.shards = shards.iter().map(address).collect();
     }
 }
 
@@ -234,21 +196,4 @@ async fn first(addresses: &[String], config: &ClientConfig) -> Result<Connected,
         tracing::debug!(address, error = %last, "connecting failed");
     }
     Err(last)
-}
-
-/// The host of `host:port`, brackets of an IPv6 address included.
-fn host_of(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_keep_the_brackets_of_their_address() {
-        assert_eq!(host_of("127.0.0.1:7400"), "127.0.0.1");
-        assert_eq!(host_of("[::1]:7400"), "[::1]");
-        assert_eq!(host_of("log.example:7400"), "log.example");
-    }
 }

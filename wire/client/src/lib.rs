@@ -10,11 +10,14 @@
 //! ```
 //!
 //! What decides is pure: [`dispatch`] and [`window`] (batches of a producer: order, sessions,
-//! retries, deadlines), [`cursor`] (position of a consumer), [`backoff`], the partitioner. They
-//! take the time and a seeded generator as arguments, return commands, and are tested against a
-//! model of a treacherous server. What does is tasks on Tokio: `driver` and `fetch` carry out the
-//! commands, `link` owns a socket, `hub` the connections. [`blocking`] runs the same tasks on a
-//! thread of its own. Every queue between them has a limit; see [`limits`].
+//! retries, deadlines), [`stage`] (from records to the bytes that are sent), [`cursor`] and
+//! [`reading`] (position of a consumer, judgement of an answer), [`exchange`] (requests of a
+//! connection), [`directory`] (where shards listen), [`backoff`], the partitioner. They take the
+//! time and a seeded generator as arguments, return commands, and are tested against a model of a
+//! treacherous server. What does is tasks on Tokio: `driver` and `fetch` carry out the commands,
+//! `link` owns a socket, `hub` the connections. [`blocking`] runs the same tasks on a thread of its
+//! own. The machines are public so that another shell can drive them: a simulation does
+//! (`tools/sim`). Every queue between them has a limit; see [`limits`].
 //!
 //! Bytes of a record: copied once into the open batch (`pyralog_log::batch::RowsBuilder`), hashed
 //! once, written to the socket from there. Bytes that are read: from the socket into an aligned
@@ -24,8 +27,12 @@
 pub mod backoff;
 pub mod blocking;
 pub mod cursor;
+pub mod directory;
 pub mod dispatch;
+pub mod exchange;
 pub mod limits;
+pub mod reading;
+pub mod stage;
 pub mod window;
 
 mod client;

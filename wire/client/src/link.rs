@@ -1,5 +1,5 @@
-//! One connection as one task: it owns the socket and the wire machine, and never blocks on either
-//! direction.
+//! One connection as one task: it owns the socket, obeys the machine of the connection (`exchange`),
+//! and never blocks on either direction.
 //!
 //! The task waits for three things at once (bytes to read, room to write, requests to send) and
 //! does without waiting what it can (`try_read`, `try_write_vectored`). Rejected: a task per
@@ -8,44 +8,31 @@
 //!
 //! Cost of a batch of 1 MiB: one hop from the producer's task, its bytes from the buffer they were
 //! built in to the socket by vectored writes, no copy. Cost of a fetch: the payload is read from
-//! the socket into the aligned buffer that records are views of; at most [`RECEIVE_BYTES`] of it,
+//! the socket into the aligned buffer that records are views of; at most `RECEIVE_BYTES` of it,
 //! what arrived together with the head, is copied once.
 //!
 //! What becomes of a request is told exactly once, through its [`ReplyTo`]: the answer, or
 //! [`Undone::Unsent`] if it did not leave this process whole, or [`Undone::Lost`].
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-use pyralog_log::batch::Buffer;
-use pyralog_wire::client::{ClientConnection, SendError};
-use pyralog_wire::message::{Ping, Reply, Welcome};
-use pyralog_wire::{Correlation, ErrorCode, ErrorReply, Request};
+use pyralog_wire::message::{Reply, Welcome};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Interval;
 
 use crate::error::ClientError;
-use crate::limits::{LINK_QUEUE_REQUESTS_MAX, LINK_UNWRITTEN_FRAMES_MAX};
-use crate::receive::{Receiver, Step};
+use crate::exchange::{self, Answered, Exchange, Fate, Got, Refused};
+use crate::limits::LINK_QUEUE_REQUESTS_MAX;
 
 /// Slices of one vectored write.
 const SLICES: usize = 16;
 
 /// Rounds of reading and writing before other tasks get a turn: some MiB, some milliseconds.
 const ROUNDS: usize = 8;
-
-/// A request on its way to a connection.
-pub(crate) struct Outgoing {
-    pub(crate) request: Request,
-    /// Batches, for an append.
-    pub(crate) payload: Option<Arc<Vec<u8>>>,
-    pub(crate) reply_to: ReplyTo,
-}
 
 /// Names an attempt of an append: partition, ordinal, attempt.
 pub(crate) type Token = (u32, u64, u64);
@@ -57,8 +44,6 @@ pub(crate) enum ReplyTo {
     /// A task that waits for many. Unbounded, because requests are: by the queue and the credit of
     /// their connection.
     Queue(Token, mpsc::UnboundedSender<(Token, Ending)>),
-    /// Nobody.
-    Nobody,
 }
 
 impl ReplyTo {
@@ -67,20 +52,12 @@ impl ReplyTo {
             // Whoever stopped waiting does not need it.
             Self::One(to) => drop(to.send(ending)),
             Self::Queue(token, to) => drop(to.send((token, ending))),
-            Self::Nobody => {}
         }
     }
 }
 
 /// What became of a request.
 pub(crate) type Ending = Result<Answered, Undone>;
-
-/// The server's answer, and the payload that came with it.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) reply: Reply,
-    pub(crate) payload: Option<Buffer>,
-}
 
 /// Why there is no answer.
 #[derive(Clone, Debug)]
@@ -98,6 +75,9 @@ impl From<Undone> for ClientError {
         }
     }
 }
+
+/// A request on its way to a connection of this shell.
+pub(crate) type Outgoing = exchange::Outgoing<ReplyTo>;
 
 /// A handle to a connection. When the last one is dropped, the connection finishes what is in
 /// flight and closes.
@@ -146,36 +126,14 @@ pub(crate) async fn connect(address: &str, name: &str) -> Result<(Link, Welcome)
     let mut task = LinkTask {
         address: address.to_owned(),
         stream,
-        machine: ClientConnection::new(name, env!("CARGO_PKG_VERSION")),
-        receiver: Receiver::new(),
-        out: VecDeque::new(),
-        pending: HashMap::new(),
-        held: None,
+        exchange: Exchange::new(name),
         requests,
         resets,
-        spoke: false,
     };
     let welcome = task.greet().await?;
     let third = Duration::from_millis((welcome.limits.idle_ms_max / 3).max(1).into());
     tokio::spawn(task.run(tokio::time::interval(third)));
     Ok((Link { queue, reset }, welcome))
-}
-
-/// A frame that is being written.
-struct Unwritten {
-    correlation: Option<Correlation>,
-    head: Vec<u8>,
-    payload: Option<Arc<Vec<u8>>>,
-    written: usize,
-}
-
-impl Unwritten {
-    /// What is still to be written of head and payload.
-    fn parts(&self) -> (&[u8], &[u8]) {
-        let payload = self.payload.as_ref().map_or(&[][..], |payload| payload.as_slice());
-        let in_head = self.written.min(self.head.len());
-        (&self.head[in_head..], &payload[self.written - in_head..])
-    }
 }
 
 /// Whether a turn left something to do.
@@ -196,33 +154,23 @@ enum Wake {
     Tick,
 }
 
-/// The task. Invariant: every request taken from the queue is in `held` or `pending`.
+/// The task.
 struct LinkTask {
     address: String,
     stream: TcpStream,
-    machine: ClientConnection,
-    receiver: Receiver,
-    out: VecDeque<Unwritten>,
-    pending: HashMap<Correlation, ReplyTo>,
-    /// A request that waits for credit.
-    held: Option<Outgoing>,
+    exchange: Exchange<ReplyTo>,
     requests: mpsc::Receiver<Outgoing>,
     resets: mpsc::Receiver<()>,
-    /// Something was sent since the last tick.
-    spoke: bool,
 }
 
 impl LinkTask {
     async fn greet(&mut self) -> Result<Welcome, ClientError> {
-        let mut hello = Vec::new();
-        self.machine.hello(&mut hello);
-        self.out.push_back(Unwritten { correlation: None, head: hello, payload: None, written: 0 });
         loop {
             self.write()?;
-            if let Some(Step::Welcome(welcome)) = self.read()? {
+            if let Some(Got::Welcome(welcome)) = self.read()? {
                 return Ok(welcome);
             }
-            let (stream, writing) = (&self.stream, !self.out.is_empty());
+            let (stream, writing) = (&self.stream, !self.exchange.outbox().is_empty());
             std::future::poll_fn(|cx| {
                 let readable = stream.poll_read_ready(cx).is_ready();
                 let writable = writing && stream.poll_write_ready(cx).is_ready();
@@ -244,15 +192,15 @@ impl LinkTask {
                 }
                 Err(error) => break error,
             }
-            if !wanted && self.pending.is_empty() && self.held.is_none() {
+            if !wanted && self.exchange.is_idle() {
                 break ClientError::Closed;
             }
             match self.wait(&mut ticks, wanted).await {
                 Wake::Ready => {}
-                Wake::Request(outgoing) => self.held = Some(outgoing),
+                Wake::Request(outgoing) => self.hand(outgoing),
                 Wake::Unwanted => wanted = false,
                 Wake::Reset => break self.lost(io::ErrorKind::TimedOut.into()),
-                Wake::Tick => self.tick(),
+                Wake::Tick => self.exchange.tick(),
             }
         };
         self.end(&cause);
@@ -272,8 +220,8 @@ impl LinkTask {
     }
 
     async fn wait(&mut self, ticks: &mut Interval, wanted: bool) -> Wake {
-        let writing = !self.out.is_empty();
-        let taking = wanted && self.held.is_none() && self.has_room();
+        let writing = !self.exchange.outbox().is_empty();
+        let taking = wanted && self.exchange.takes();
         let Self { stream, requests, resets, .. } = self;
         std::future::poll_fn(|cx| {
             if wanted && let Poll::Ready(Some(())) = resets.poll_recv(cx) {
@@ -292,68 +240,33 @@ impl LinkTask {
         .await
     }
 
-    fn has_room(&self) -> bool {
-        self.out.len() < LINK_UNWRITTEN_FRAMES_MAX
-    }
-
-    /// A silent connection says something before the server takes it for dead.
-    fn tick(&mut self) {
-        if !std::mem::take(&mut self.spoke) && self.held.is_none() {
-            let request = Request::Ping(Ping { token: 0 });
-            self.held = Some(Outgoing { request, payload: None, reply_to: ReplyTo::Nobody });
+    /// Encodes requests while there is credit and room.
+    fn take_requests(&mut self) {
+        if let Err(refused) = self.exchange.resume() {
+            tell_refused(refused);
+        }
+        while self.exchange.takes()
+            && let Ok(outgoing) = self.requests.try_recv()
+        {
+            self.hand(outgoing);
         }
     }
 
-    /// Encodes requests while there is credit and room.
-    fn take_requests(&mut self) {
-        while self.has_room() {
-            let next = self.held.take().or_else(|| self.requests.try_recv().ok());
-            let Some(outgoing) = next else { return };
-            let payload = outgoing.payload.as_ref().map_or(0, |payload| payload.len());
-            let payload = u32::try_from(payload).expect("a batch is at most 8 MiB");
-            let mut head = Vec::with_capacity(128);
-            match self.machine.send(&outgoing.request, payload, &mut head) {
-                Ok(correlation) => {
-                    self.spoke = true;
-                    self.pending.insert(correlation, outgoing.reply_to);
-                    self.out.push_back(Unwritten {
-                        correlation: Some(correlation),
-                        head,
-                        payload: outgoing.payload,
-                        written: 0,
-                    });
-                }
-                Err(SendError::NoCredit) => {
-                    self.held = Some(outgoing);
-                    return;
-                }
-                Err(error) => {
-                    let refusal = ErrorReply::new(ErrorCode::FrameTooLarge, error.to_string());
-                    let reply = Reply::Refused(refusal);
-                    outgoing.reply_to.tell(Ok(Answered { reply, payload: None }));
-                }
-            }
+    fn hand(&mut self, outgoing: Outgoing) {
+        if let Err(refused) = self.exchange.hand(outgoing) {
+            tell_refused(refused);
         }
     }
 
     /// Writes until the socket is full. Returns whether anything was written.
     fn write(&mut self) -> Result<bool, ClientError> {
         let mut wrote = false;
-        while !self.out.is_empty() {
+        while !self.exchange.outbox().is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut used = 0;
-            for frame in &self.out {
-                let (head, payload) = frame.parts();
-                for part in [head, payload] {
-                    if used < SLICES && !part.is_empty() {
-                        slices[used] = IoSlice::new(part);
-                        used += 1;
-                    }
-                }
-            }
+            let used = self.exchange.outbox().slices(&mut slices);
             match self.stream.try_write_vectored(&slices[..used]) {
                 Ok(0) => return Err(self.lost(io::ErrorKind::WriteZero.into())),
-                Ok(written) => self.wrote(written),
+                Ok(written) => self.exchange.wrote(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.lost(error)),
@@ -363,23 +276,10 @@ impl LinkTask {
         Ok(wrote)
     }
 
-    fn wrote(&mut self, mut written: usize) {
-        while written > 0 {
-            let frame = self.out.front_mut().expect("what was written was there");
-            let (head, payload) = frame.parts();
-            let left = head.len() + payload.len();
-            frame.written += written.min(left);
-            written -= written.min(left);
-            if frame.parts() == (&[], &[]) {
-                self.out.pop_front();
-            }
-        }
-    }
-
     /// Reads once and handles what is complete. Returns the last thing that was.
-    fn read(&mut self) -> Result<Option<Step>, ClientError> {
+    fn read(&mut self) -> Result<Option<Got<ReplyTo>>, ClientError> {
         let received = loop {
-            match self.stream.try_read(self.receiver.space()) {
+            match self.stream.try_read(self.exchange.space()) {
                 Ok(0) => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
                 Ok(received) => break received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -387,16 +287,12 @@ impl LinkTask {
                 Err(error) => return Err(self.lost(error)),
             }
         };
-        self.receiver.received(received);
+        self.exchange.received(received);
         loop {
-            match self.receiver.next(&mut self.machine) {
-                Ok(Step::Reply { correlation, reply, payload }) => {
-                    // The machine knows only correlations that it gave us.
-                    if let Some(reply_to) = self.pending.remove(&correlation) {
-                        reply_to.tell(Ok(Answered { reply, payload }));
-                    }
-                }
-                Ok(step) => return Ok(Some(step)),
+            match self.exchange.step() {
+                Ok(Got::Reply(Some(reply_to), answered)) => reply_to.tell(Ok(answered)),
+                Ok(Got::Reply(None, _)) => {}
+                Ok(got) => return Ok(Some(got)),
                 Err(error) => {
                     let (address, source) = (self.address.clone(), Arc::new(error));
                     return Err(ClientError::Connection { address, source });
@@ -414,22 +310,19 @@ impl LinkTask {
     fn end(mut self, cause: &ClientError) {
         self.requests.close();
         tracing::debug!(address = %self.address, %cause, "connection ended");
-        // What is not wholly written never becomes a frame: a server does nothing with a part of
-        // one.
-        for frame in &self.out {
-            if let Some(correlation) = frame.correlation
-                && let Some(reply_to) = self.pending.remove(&correlation)
-            {
-                reply_to.tell(Err(Undone::Unsent(cause.clone())));
-            }
+        for (reply_to, fate) in self.exchange.end() {
+            reply_to.tell(Err(match fate {
+                Fate::Unsent => Undone::Unsent(cause.clone()),
+                Fate::Lost => Undone::Lost(cause.clone()),
+            }));
         }
-        let mut lost: Vec<_> = self.pending.drain().collect();
-        lost.sort_unstable_by_key(|(correlation, _)| *correlation);
-        for (_, reply_to) in lost {
-            reply_to.tell(Err(Undone::Lost(cause.clone())));
-        }
-        while let Some(outgoing) = self.held.take().or_else(|| self.requests.try_recv().ok()) {
+        while let Ok(outgoing) = self.requests.try_recv() {
             outgoing.reply_to.tell(Err(Undone::Unsent(cause.clone())));
         }
     }
+}
+
+fn tell_refused(refused: Refused<ReplyTo>) {
+    let reply = Reply::Refused(refused.reply);
+    refused.reply_to.tell(Ok(Answered { reply, payload: None }));
 }
