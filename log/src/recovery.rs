@@ -10,8 +10,9 @@
 //! - whether the segment is the last one of its partition.
 //!
 //! The rule under the table: **what was promised is damage and is reported; what was not is a torn
-//! tail and is cut.** A promise is only ever made after a successful sync, so cutting can lose
-//! nothing that was acknowledged as `synced`, and a torn write can never look like damage.
+//! tail and is cut.** A promise is only ever made after a successful sync, in a life in which none
+//! has failed, of bytes that this life has written; so cutting can lose nothing that was acknowledged
+//! as `synced`, and a torn write can never look like damage.
 //!
 //! | at the stop | later | promised | last | row |
 //! |---|---|---|---|---|
@@ -23,7 +24,8 @@
 //! | nothing, torn | yes | yes | any | [`Row::SkipGroups`] |
 //! | nothing, torn | no | yes | any | [`Row::LoseRest`] |
 //!
-//! `scan` is the machine that walks; `partition_file` reads the bytes for it.
+//! `scan` is the machine that walks, `adoption` the one that has written again what the walk found
+//! and no promise covers; `recovery_file` reads and writes for them.
 
 use std::fmt;
 use std::ops::Range;
@@ -32,6 +34,7 @@ use crate::ids::Offset;
 use crate::mark::Incarnation;
 use crate::segment::FilePosition;
 
+pub(crate) mod adoption;
 pub(crate) mod scan;
 
 /// What is found where the chain of groups stops.
@@ -204,6 +207,8 @@ pub struct RecoveryReport {
     pub segments: u64,
     /// Bytes read to find the end of the log.
     pub scanned_bytes: u64,
+    /// Bytes written again, in whole blocks, because nothing said that they were on stable storage.
+    pub rewritten_bytes: u64,
     /// Unfinished writes that were cut off.
     pub cut: Option<Cut>,
     /// All damaged ranges of the partition, those of earlier recoveries too, in order.

@@ -1,11 +1,12 @@
 //! Recovers a partition from its directory: lists, scans, quarantines, opens the new incarnation.
 //!
 //! Order matters here, because this may crash too. Damaged bytes are copied and listed before
-//! anything is written over them; what the scan found is synced before the mark that opens the new
-//! incarnation is written and synced; the checkpoint that remembers the incarnation comes last, and
-//! only then is anything served. Every step may run twice.
+//! anything is written over them; what the scan found and no promise covers is written again, on
+//! stable storage, before the mark that opens the new incarnation is; the checkpoint that remembers
+//! the incarnation comes last, and only then is anything served. Every step may run twice.
 
 mod advisory;
+mod again;
 mod opening;
 
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ use crate::index::Index;
 use crate::limits::{DAMAGES_MAX, READ_BYTES_MAX, RECORDS_PER_BATCH_MAX};
 use crate::mark::{Incarnation, Mark, MarkFlags};
 use crate::partition::{Closed, OpenError, PartitionConfig, Recovered};
-use crate::recovery::scan::{End, Event, Opening, Scan, Subject};
+use crate::recovery::scan::{End, Event, Opening, Scan, Subject, Vouched};
 use crate::recovery::{Cut, Damage, FileRow, HeaderFound, RecoveryReport, decide_file};
 use crate::segment::{
     FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name,
@@ -75,6 +76,7 @@ struct Recovery<'a> {
     /// Offset after everything that was accounted for.
     end: Offset,
     scanned_bytes: u64,
+    rewritten_bytes: u64,
     cut: Option<Cut>,
 }
 
@@ -87,9 +89,15 @@ pub(crate) async fn open(
     dir: &Path,
     recycle: &Path,
 ) -> Result<Opened, OpenError> {
+    let was_there = file::exists(dir).await?;
     file::create_dir_all(dir).await?;
     file::create_dir_all(recycle).await?;
     let mut recovery = Recovery::begin(config, dir, recycle).await?;
+    if was_there && recovery.checkpoint.is_none() {
+        // Made in a life that ended, or failed, before its name was durable. Whoever has written a
+        // checkpoint had seen to that.
+        again::keep_name(dir).await?;
+    }
     recovery.account_for_missing_front();
     while recovery.segments.len() > 1 {
         recovery.closed_segment().await?;
@@ -134,6 +142,7 @@ impl<'a> Recovery<'a> {
             damages,
             end: Offset::ZERO,
             scanned_bytes: 0,
+            rewritten_bytes: 0,
             cut: None,
         })
     }
@@ -432,10 +441,11 @@ impl<'a> Recovery<'a> {
             return self.continue_in_new_segment(false).await;
         }
         self.sessions.roll_back(self.end);
-        // A crash of the process alone leaves bytes that were never synced: they are found, so from
-        // now on they must stay.
-        file.sync_data().await?;
-        self.open_incarnation(file, header, scanned, is_clean).await
+        self.save_damages().await?;
+        let mark_end = scanned.end.position.plus(MARK_BYTES as u64);
+        let head = SegmentFile::new(file, header, mark_end.block_end().get())?;
+        self.write_again(&head, subject, &scanned.end).await?;
+        self.open_incarnation(head, scanned, is_clean).await
     }
 
     /// The scan of the newest segment starts where the checkpoint says, if it knows this segment.
@@ -482,9 +492,10 @@ impl<'a> Recovery<'a> {
             return Ok(None);
         }
         let Some(index) = self.index_until(header, subject).await else { return Ok(None) };
-        let (position, offset) = (subject.start, subject.start_offset);
+        let Subject { start: position, start_offset: offset, incarnation, .. } = *subject;
         self.end = offset;
-        let end = End { position, offset, incarnation: subject.incarnation, lost: false };
+        let vouched = Vouched { position, offset, incarnation };
+        let end = End { position, offset, incarnation, vouched, lost: false };
         Ok(Some(Scanned { end, index }))
     }
 }

@@ -154,16 +154,20 @@ impl SegmentFile {
     }
 
     /// Writes zeros over the blocks that [`Self::begin_initialise`] returned.
-    pub(crate) async fn initialise(&self, blocks: Range<u64>) {
+    ///
+    /// # Errors
+    /// The file is then no more to be trusted than after a group that failed: the sync that these
+    /// writes carry is one of the file.
+    pub(crate) async fn initialise(&self, blocks: Range<u64>) -> Result<(), IoError> {
         let piece = usize::try_from(blocks.end - blocks.start).unwrap_or(READ_BYTES_MAX);
         let piece = piece.min(READ_BYTES_MAX);
         let mut zeros = BufferMut::with_capacity(piece);
         zeros.extend_with(piece, 0);
         let zeros = zeros.freeze();
-        let mut at = blocks.start;
+        let (mut at, mut result) = (blocks.start, Ok(()));
         while at + piece as u64 <= blocks.end {
-            if let Err(error) = self.file.write(at, &zeros, Sync::Data).await {
-                tracing::warn!(%error, "cannot initialise blocks ahead");
+            result = self.file.write(at, &zeros, Sync::Data).await;
+            if result.is_err() {
                 break;
             }
             at += piece as u64;
@@ -174,6 +178,7 @@ impl SegmentFile {
         }
         self.initialising.set(None);
         self.initialised_event.notify_all();
+        result
     }
 }
 

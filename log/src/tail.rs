@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use pyralog_runtime::buffer::{Buffer, BufferMut, Slice};
+use pyralog_runtime::time::Monotonic;
 
 use crate::batch::HEADER_BYTES;
 use crate::ids::{Offset, Timestamp};
@@ -27,15 +28,15 @@ pub(crate) struct Span {
     pub(crate) base: Offset,
     /// Offset after the last.
     pub(crate) end: Offset,
-    /// When the newest batch was appended.
-    pub(crate) time: Timestamp,
+    /// When the newest batch came.
+    pub(crate) arrived: Monotonic,
 }
 
 #[derive(Debug)]
 struct Kept {
     base: Offset,
     end: Offset,
-    time: Timestamp,
+    arrived: Monotonic,
     /// Bytes of batches in the tail before this group, counted from its birth.
     bytes_before: u64,
     len: usize,
@@ -107,9 +108,9 @@ impl Tail {
         Some(self.bytes - self.groups[at].bytes_before)
     }
 
-    /// When the newest record of the oldest group was appended.
-    pub(crate) fn oldest_time(&self) -> Option<Timestamp> {
-        self.groups.front().map(|group| group.time)
+    /// When the newest record of the oldest group came.
+    pub(crate) fn oldest_arrival(&self) -> Option<Monotonic> {
+        self.groups.front().map(|group| group.arrived)
     }
 
     /// Offset after the oldest group.
@@ -143,11 +144,11 @@ impl Tail {
     }
 
     fn push(&mut self, span: Span, len: usize, body: Body) {
-        let Span { base, end, time } = span;
+        let Span { base, end, arrived } = span;
         assert_eq!(base, self.end, "the tail has a gap");
         assert!(base < end, "a group without a record");
         let bytes_before = self.bytes;
-        self.groups.push_back(Kept { base, end, time, bytes_before, len, body });
+        self.groups.push_back(Kept { base, end, arrived, bytes_before, len, body });
         self.bytes += len as u64;
         self.end = end;
     }

@@ -129,6 +129,11 @@ pub enum OpenError {
         /// The directory.
         dir: PathBuf,
     },
+    /// A segment was read twice and was not the same. Opening again looks at it anew.
+    Changed {
+        /// Its base offset.
+        segment: Offset,
+    },
     /// The file system failed. Recovery may have moved damaged bytes to quarantine; opening again
     /// continues where it failed.
     Io(IoError),
@@ -148,6 +153,9 @@ impl fmt::Display for OpenError {
             }
             Self::Foreign { dir } => {
                 write!(formatter, "{} holds segments of another partition", dir.display())
+            }
+            Self::Changed { segment } => {
+                write!(formatter, "segment {segment:020} was read twice and was not the same")
             }
             Self::Io(error) => error.fmt(formatter),
         }

@@ -1,5 +1,7 @@
 //! Taking appends, and the memory-only log's making of room.
 
+use pyralog_runtime::time::Monotonic;
+
 use super::group::{Group, Place};
 use super::{AppendError, AppendNow, Appended, Head, Machine, Now, Phase, Ticket, Waiting};
 use crate::batch::{
@@ -54,7 +56,7 @@ impl Machine {
         self.make_room(batches.len())?;
         self.append_time = self.append_time.max(now.wall);
         let base_offset = self.end;
-        self.take(batches);
+        self.take(batches, now.monotonic);
         assert_eq!(self.end.since(base_offset), records, "the batches surveyed are those taken");
         self.stats.appends += 1;
         self.stats.batches += count;
@@ -227,7 +229,7 @@ impl Machine {
     }
 
     /// Copies the batches into the last group and seals them there.
-    fn take(&mut self, batches: &[u8]) {
+    fn take(&mut self, batches: &[u8], now: Monotonic) {
         let head = self.upcoming.as_mut().unwrap_or(&mut self.head);
         let group = self.queue.back_mut().expect("room was made");
         let (epoch, append_time) = (self.settings.epoch, self.append_time);
@@ -247,7 +249,7 @@ impl Machine {
             position = position.plus(header.total_len() as u64);
             rest = &mut rest[header.total_len()..];
         }
-        (group.end, group.time, group.batches_crc) = (end, append_time, crc);
+        (group.end, group.arrived, group.batches_crc) = (end, now, crc);
         self.end = end;
     }
 

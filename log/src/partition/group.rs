@@ -13,10 +13,11 @@
 use std::ops::Range;
 
 use pyralog_runtime::buffer::{Buffer, BufferMut};
+use pyralog_runtime::time::Monotonic;
 
 use crate::batch::MARK_BYTES;
 use crate::durability::Durability;
-use crate::ids::{Offset, Timestamp};
+use crate::ids::Offset;
 use crate::segment::{BLOCK_BYTES, FilePosition};
 
 /// Where a group goes.
@@ -39,8 +40,8 @@ pub(crate) struct Group {
     pub(crate) place: Place,
     pub(crate) base: Offset,
     pub(crate) end: Offset,
-    /// When its newest batch was appended.
-    pub(crate) time: Timestamp,
+    /// When its newest batch came.
+    pub(crate) arrived: Monotonic,
     /// What it has to reach, by the requests in it.
     pub(crate) level: Durability,
     /// CRC32C over the headers of its batches.
@@ -84,7 +85,7 @@ impl Group {
             place,
             base,
             end: base,
-            time: Timestamp::MIN,
+            arrived: Monotonic::ZERO,
             level: Durability::Memory,
             batches_crc: 0,
             acknowledged: false,

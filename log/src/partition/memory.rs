@@ -11,7 +11,7 @@ impl Machine {
     pub(super) fn seal_memory_group(&mut self) {
         let Some(group) = self.queue.pop_back() else { return };
         assert!(self.queue.is_empty(), "a memory-only log gathers one group");
-        let span = Span { base: group.base, end: group.end, time: group.time };
+        let span = Span { base: group.base, end: group.end, arrived: group.arrived };
         self.recent_group_bytes = group.body_len() as u64;
         if Tail::prefers_copy(group.body_len(), group.capacity()) {
             self.tail.copy(span, group.body());
@@ -48,11 +48,12 @@ impl Machine {
         Some(ttl?.saturating_sub(self.age(now)?))
     }
 
-    /// How long ago the newest record of the oldest group was appended.
+    /// How long ago the newest record of the oldest group came. By the clock that nobody sets: these
+    /// records end with the process, so it has seen them all come, and append times may be far off.
     fn age(&self, now: Now) -> Option<Duration> {
-        let gathering = self.queue.front().map(|group| group.time);
-        let oldest = self.tail.oldest_time().or(gathering)?;
-        Some(Duration::from_micros(now.wall.since_us(oldest)))
+        let gathering = self.queue.front().map(|group| group.arrived);
+        let oldest = self.tail.oldest_arrival().or(gathering)?;
+        Some(now.monotonic.since(oldest))
     }
 
     fn memory_bytes(&self) -> u64 {

@@ -83,7 +83,7 @@ impl Machine {
         for group in &mut self.queue {
             let (at, base) = group.in_tail;
             if base < group.end {
-                let span = Span { base, end: group.end, time: group.time };
+                let span = Span { base, end: group.end, arrived: group.arrived };
                 self.tail.copy(span, &group.body()[at..]);
                 group.in_tail = (group.body_len(), group.end);
             }

@@ -26,8 +26,8 @@ fn done(answers: &[Answer]) -> Vec<u64> {
 }
 
 /// Everything at once: appends of every level with and without sessions, writes that succeed, find
-/// no space, fail or are cut short by a kill or a power cut, syncs beside them, rolls into recycled
-/// files, reads. The checks are in [`World`]; what they claim is said there.
+/// no space, fail or are cut short by a kill or a power cut, syncs beside them that succeed or fail,
+/// rolls into recycled files, reads. The checks are in [`World`]; what they claim is said there.
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_refused_appears() {
     fn property(level: u8, steps: Vec<(u8, u16, u8)>) {
@@ -38,7 +38,8 @@ fn nothing_acknowledged_is_lost_and_nothing_refused_appears() {
                 6..=9 => world.work(Outcome::Done),
                 10 => world.work(if seed % 3 == 0 { Outcome::Full } else { Outcome::Done }),
                 11 => world.work(if seed % 8 == 0 { Outcome::Failed } else { Outcome::Done }),
-                12 => world.finish_sync(),
+                12 if seed % 8 == 0 => world.finish_sync(Outcome::Failed),
+                12 => world.finish_sync(Outcome::Done),
                 13 => world.pass(Duration::from_millis(u64::from(argument % 2500))),
                 14 => world.read(argument),
                 _ => world.crash(seed, argument),
@@ -140,6 +141,92 @@ fn a_failed_write_poisons_and_nothing_is_acknowledged_after_it() {
     }
     assert!(world.machine.poll(now).is_none());
     assert_eq!(world.machine.watermarks().high.get(), 0);
+}
+
+#[test]
+fn a_sync_that_is_done_while_an_earlier_one_is_out_says_nothing_by_itself() {
+    for fails in [false, true] {
+        let mut world = World::new(Durability::Written);
+        let batch = unsealed(1, 100, 1, None);
+        world.take(&batch, Durability::Written, 1);
+        let work = world.start_work();
+        world.complete(work);
+        world.machine.want(Durability::Synced);
+        let first = world.start_work();
+        assert!(matches!(first, Work::Sync));
+        world.take(&batch, Durability::Synced, 2);
+        let second = world.start_work();
+        assert!(matches!(&second, Work::Write(write) if write.mode == Mode::PlainThenSync));
+        assert_eq!(world.complete(second), vec![], "its sync may have missed what failed");
+        assert_eq!(world.machine.reached(Durability::Synced).get(), 0);
+        if fails {
+            world.machine.poison(BROKEN);
+            let mut answers = Vec::new();
+            world.machine.take_answers(&mut answers);
+            assert_eq!(answers, vec![(Ticket(2, 0), Err(AppendError::Poisoned(BROKEN)))]);
+            assert_eq!(world.machine.synced_end().1.get(), 0, "no checkpoint says otherwise");
+        } else {
+            assert_eq!(done(&world.complete(first)), vec![2]);
+            assert_eq!(world.machine.synced_end(), (world.machine.head().position, Offset::new(2)));
+        }
+    }
+}
+
+#[test]
+fn a_partition_poisoned_while_it_closes_is_closed_and_not_clean() {
+    let batch = unsealed(1, 100, 1, None);
+    for marked in [false, true] {
+        let mut world = World::new(Durability::Synced);
+        world.take(&batch, Durability::Synced, 1);
+        world.machine.close();
+        let group = world.start_work();
+        if marked {
+            world.complete(group);
+            let clean = world.start_work();
+            world.complete(clean);
+            assert!(world.machine.is_clean());
+        }
+        world.machine.poison(BROKEN);
+        let mut answers = Vec::new();
+        world.machine.take_answers(&mut answers);
+        let poisoned = (Ticket(1, 0), Err(AppendError::Poisoned(BROKEN)));
+        assert_eq!(answers, if marked { vec![] } else { vec![poisoned] });
+        assert_eq!(world.machine.phase(), Phase::Closed, "nobody will close it again");
+        assert!(!world.machine.is_clean(), "what is on disk is not known");
+    }
+}
+
+#[test]
+fn a_record_in_memory_ages_by_the_clock_that_nobody_sets() {
+    let (ttl, hour_us) = (Duration::from_secs(10), 3_600_000_000);
+    for jump_us in [-hour_us, 0, hour_us] {
+        let settings = Settings {
+            epoch: Epoch::ZERO,
+            durability: Durability::Memory,
+            segment_bytes: 1 << 20,
+            tail_bytes: 0,
+            memory: Some((1 << 20, Some(ttl))),
+        };
+        let key = crate::testing::segment_header(1, Offset::ZERO).key();
+        let mut machine = Machine::in_memory(settings, key);
+        let mut now =
+            Now { wall: Timestamp::new(1 << 50), monotonic: Monotonic::from_nanos(1 << 40) };
+        let came = now.monotonic;
+        // Longer than a gather, so that one is in the tail and one gathers.
+        for seed in 0..2 {
+            let batch = unsealed(seed, 60_000, 1, None);
+            let answer = machine.append(&batch, Durability::Memory, Ticket(seed, 0), now);
+            assert!(matches!(answer, AppendNow::Done(_)), "{answer:?}");
+        }
+        now.wall = Timestamp::new(now.wall.get() + jump_us);
+        now.monotonic = came + Duration::from_nanos(9_999_999_999);
+        assert!(machine.poll(now).is_none());
+        assert_eq!(machine.watermarks().low.get(), 0, "a jump of {jump_us} us");
+        assert_eq!(machine.wakes_in(now), Some(Duration::from_nanos(1)));
+        now.monotonic = came + ttl;
+        assert!(machine.poll(now).is_none());
+        assert_eq!(machine.watermarks().low.get(), 2, "a jump of {jump_us} us");
+    }
 }
 
 #[test]

@@ -223,6 +223,8 @@ impl Machine {
             Durability::Synced if self.synced == self.written => Mode::Synced,
             Durability::Synced => Mode::PlainThenSync,
         };
+        let alone = mode != Mode::Synced || self.syncing.is_none();
+        assert!(alone, "a sync is out for bytes that are said to be synced");
         let mark = Mark {
             position: group.place.position,
             group_len: u32::try_from(group.body_len()).expect("a group is below 4 GiB"),
@@ -256,7 +258,7 @@ impl Machine {
     /// Makes the bytes of the write, and keeps the batches for readers.
     fn finish(&mut self, group: Group, mark: &Mark, mode: Mode) -> Write {
         let (in_tail, tail_end) = group.in_tail;
-        let span = Span { base: tail_end, end: group.end, time: group.time };
+        let span = Span { base: tail_end, end: group.end, arrived: group.arrived };
         let (capacity, len) = (group.capacity(), group.body_len() - in_tail);
         let position = group.place.position.block_start();
         let copied = span.base < span.end && Tail::prefers_copy(len, capacity);
@@ -293,10 +295,17 @@ impl Machine {
                 self.unsynced_bytes += len as u64;
             }
             Mode::Synced | Mode::PlainThenSync => {
-                self.synced = self.written;
-                self.synced_position = flight.end_position;
                 self.unsynced_since = None;
                 self.unsynced_bytes = 0;
+                let Place { segment, .. } = flight.place;
+                let place = Place { segment, position: flight.end_position };
+                if let Some(syncing) = &mut self.syncing {
+                    // The sync beside it began first. Should that fail, what it covers is not on
+                    // stable storage, whatever this one said: only both together tell.
+                    *syncing = (self.written, place);
+                } else {
+                    (self.synced, self.synced_position) = (self.written, place.position);
+                }
             }
         }
         self.stats.syncs += u64::from(flight.write.mode == Mode::PlainThenSync);
@@ -375,13 +384,17 @@ impl Machine {
         self.answer_above(self.end, AppendError::NoSpace(fault));
     }
 
-    /// A write or sync failed: nothing is acknowledged any more.
+    /// A write or sync failed: nothing is acknowledged any more, and nothing on disk will say that
+    /// what came before was synced.
     pub(crate) fn poison(&mut self, fault: Fault) {
         if self.phase == Phase::Closed {
             return;
         }
         self.expose();
-        self.phase = Phase::Poisoned(fault);
+        // One that was closing has no more to wait for.
+        let closing = self.phase == Phase::Closing;
+        self.phase = if closing { Phase::Closed } else { Phase::Poisoned(fault) };
+        self.clean = false;
         self.flight = None;
         self.syncing = None;
         self.queue.clear();

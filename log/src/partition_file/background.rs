@@ -11,7 +11,7 @@ use crate::index::Index;
 use crate::limits::{CHECKPOINT_BYTES, INITIALISE_GROUP_BYTES};
 use crate::partition::{Closed, Phase};
 use crate::segment::index_name;
-use crate::segment_file::{self, SegmentFile};
+use crate::segment_file::{self, SegmentFile, is_full};
 
 impl Shell {
     /// Starts what is due. Cheap when nothing is.
@@ -90,9 +90,16 @@ impl Shell {
         let head = Rc::clone(&files.head.borrow());
         let Some(pass) = self.background.enter() else { return };
         if let Some(blocks) = head.begin_initialise(position) {
+            let shell = Rc::clone(self);
             // The gate waits for it.
             spawn_into(Class::Background, async move {
-                head.initialise(blocks).await;
+                match head.initialise(blocks).await {
+                    Err(error) if is_full(&error) => {
+                        tracing::warn!(%error, "cannot initialise blocks ahead");
+                    }
+                    Err(error) => shell.fail_beside(&error),
+                    Ok(()) => {}
+                }
                 drop(pass);
             })
             .detach();

@@ -1,7 +1,8 @@
-//! The partition over real files, on a real core.
+//! The partition over real files on a real core, and over simulated ones.
 
 mod crash;
 mod harness;
+mod simulated;
 
 use std::time::Duration;
 

@@ -59,7 +59,7 @@ async fn write_group(shell: &Rc<Shell>, files: &Files, write: Write) {
         (Ok(()), Mode::Plain | Mode::Synced) => Ok(()),
     };
     drop(write);
-    if matches!(shell.machine.borrow().phase(), Phase::Closed | Phase::Poisoned(_)) {
+    if shell.is_over() {
         return; // Deleted meanwhile, or a sync beside it failed: nobody waits for this one.
     }
     match result {
@@ -93,18 +93,34 @@ fn start_sync(shell: &Rc<Shell>, files: &Files) {
     let Some(pass) = shell.background.enter() else { return };
     // The gate waits for it.
     spawn_durable("partition sync", async move {
-        let result = head.file().sync_data().await;
-        if !matches!(shell.machine.borrow().phase(), Phase::Closed | Phase::Poisoned(_)) {
-            match result {
-                Ok(()) => shell.machine.borrow_mut().synced(),
-                Err(error) => fail(&shell, &error, false),
+        match head.file().sync_data().await {
+            Ok(()) if shell.is_over() => {}
+            Ok(()) => {
+                shell.machine.borrow_mut().synced();
+                shell.deliver();
+                shell.work.notify_all();
             }
+            Err(error) => shell.fail_beside(&error),
         }
-        shell.deliver();
-        shell.work.notify_all();
         drop(pass);
     })
     .detach();
+}
+
+impl Shell {
+    /// Nothing more is written or acknowledged.
+    fn is_over(&self) -> bool {
+        matches!(self.machine.borrow().phase(), Phase::Closed | Phase::Poisoned(_))
+    }
+
+    /// A write or sync of the segment failed that the writer task does not wait for.
+    pub(super) fn fail_beside(&self, error: &IoError) {
+        if !self.is_over() {
+            fail(self, error, false);
+        }
+        self.deliver();
+        self.work.notify_all();
+    }
 }
 
 /// Makes the next segment the one that is written.

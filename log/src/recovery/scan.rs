@@ -4,6 +4,7 @@
 //! so the tests scan byte vectors and the shell scans files with the same code. What it finds comes
 //! out as [`Event`]s in file order.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::{Cut, Damage, Facts, Row, Stop, decide};
@@ -75,6 +76,18 @@ pub(crate) enum Event {
     Cut(Cut),
 }
 
+/// How far the stream is vouched for: everything before the place was on stable storage, says
+/// somebody who must know. A mark lies there, or the log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vouched {
+    /// The place.
+    pub(crate) position: FilePosition,
+    /// Offset of the first record at or behind it.
+    pub(crate) offset: Offset,
+    /// No mark at or behind it is older.
+    pub(crate) incarnation: Incarnation,
+}
+
 /// Where the log ends in the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
@@ -84,6 +97,8 @@ pub(crate) struct End {
     pub(crate) offset: Offset,
     /// The newest incarnation met.
     pub(crate) incarnation: Incarnation,
+    /// At or before `position`; what lies between was read, and that is all that is known of it.
+    pub(crate) vouched: Vouched,
     /// Promised records before `offset` are gone: go on in a new segment only.
     pub(crate) lost: bool,
 }
@@ -142,6 +157,9 @@ pub(crate) struct Scan {
     spoken: Offset,
     /// The last mark of ours in the file, once a search has gone through all of it.
     last_mark: Option<FilePosition>,
+    /// The marks that were kept, from the last one on before which everything is vouched for. As
+    /// many as the groups of one stretch between syncs.
+    doubted: VecDeque<Vouched>,
     state: State,
 }
 
@@ -156,8 +174,14 @@ impl Scan {
             promised: subject.promised,
             spoken: Offset::ZERO,
             last_mark: None,
+            doubted: VecDeque::new(),
             state: State::Mark,
         }
+    }
+
+    /// Whether nothing has stopped it so far: all that it was given is as it was written.
+    pub(super) const fn runs(&self) -> bool {
+        matches!(self.state, State::Mark | State::Group(_, Reading::Strict))
     }
 
     /// The bytes to supply next, or where the log ends.
@@ -272,7 +296,22 @@ impl Scan {
         self.offset = end;
         self.incarnation = mark.incarnation;
         self.promised = self.promised.max(mark.synced_offset);
+        let Mark { position, base_offset: offset, incarnation, .. } = *mark;
+        self.doubted.push_back(Vouched { position, offset, incarnation });
+        self.vouch();
+        if mark.group_len > 0 && offset < self.promised {
+            self.doubted.clear(); // It was one write, so all of it was synced.
+        }
         self.state = State::Mark;
+    }
+
+    /// Lets go of the marks behind which there is another with nothing but synced records before it.
+    /// Marks without records need no promise of their own: a life syncs each, and writes no other
+    /// mark after one that failed.
+    fn vouch(&mut self) {
+        while self.doubted.get(1).is_some_and(|mark| mark.offset <= self.promised) {
+            self.doubted.pop_front();
+        }
     }
 
     /// Finds out what the table has to know.
@@ -356,6 +395,7 @@ impl Scan {
                 self.position = mark.position;
                 self.offset = mark.base_offset;
                 self.incarnation = mark.incarnation;
+                self.doubted.clear(); // All before the damage is promised; it is kept elsewhere.
                 self.state = State::Mark;
             }
             (Row::LoseRest | Row::SkipGroups | Row::SkipBatches, ..) => {
@@ -370,7 +410,11 @@ impl Scan {
 
     fn end(&mut self, lost: bool) {
         let (position, offset, incarnation) = (self.position, self.offset, self.incarnation);
-        self.state = State::Ended(End { position, offset, incarnation, lost });
+        self.vouch(); // A search may have found later promises.
+        let end = Vouched { position, offset, incarnation };
+        let vouched = self.doubted.front().copied().unwrap_or(end);
+        assert!(vouched.position <= position, "vouched for beyond the end at {position}");
+        self.state = State::Ended(End { position, offset, incarnation, vouched, lost });
     }
 
     fn damage(&self, positions: Range<FilePosition>, offsets: Range<Offset>) -> Event {

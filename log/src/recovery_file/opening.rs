@@ -1,7 +1,7 @@
 //! The end of a recovery: opens the new incarnation and remembers it.
 
 use pyralog_runtime::buffer::BufferMut;
-use pyralog_runtime::file::{self, DirectFile, Sync};
+use pyralog_runtime::file::{self, Sync};
 use pyralog_runtime::rng;
 
 use super::{Opened, Recovery, Scanned};
@@ -12,19 +12,18 @@ use crate::mark::{Mark, MarkFlags};
 use crate::partition::{Head, OpenError, Recovered};
 use crate::recovery::RecoveryReport;
 use crate::recovery::scan::Opening;
-use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name};
+use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, index_name};
 use crate::segment_file::{self, SegmentFile};
 
 impl Recovery<'_> {
     /// Writes and syncs the mark that opens the new incarnation, then the checkpoint.
     pub(super) async fn open_incarnation(
         mut self,
-        file: DirectFile,
-        header: SegmentHeader,
+        head: SegmentFile,
         scanned: Scanned,
         clean: bool,
     ) -> Result<Opened, OpenError> {
-        let Scanned { end, index } = scanned;
+        let (Scanned { end, index }, header) = (scanned, *head.header());
         self.incarnation = self.incarnation.next();
         let mark = Mark {
             position: end.position,
@@ -37,7 +36,7 @@ impl Recovery<'_> {
             time: self.append_time.max(Timestamp::ZERO),
         };
         let block = end.position.block_start();
-        let before = file.read(block.get(), end.position.in_block()).await?;
+        let before = head.file().read(block.get(), end.position.in_block()).await?;
         let mut buffer = BufferMut::with_capacity(SEGMENT_HEADER_BYTES);
         buffer.extend_from_slice(&before);
         buffer.extend_from_slice(&mark.encode(header.key()));
@@ -45,8 +44,6 @@ impl Recovery<'_> {
         let position = end.position.plus(MARK_BYTES as u64);
         let carry = buffer.as_slice()[..before.len() + MARK_BYTES].to_vec();
         let carry = if position.in_block() == 0 { Vec::new() } else { carry };
-        let head = SegmentFile::new(file, header, position.block_end().get())?;
-        self.save_damages().await?;
         head.write(block, &buffer.freeze(), Sync::Data).await?;
         let opening = Opening {
             segment: header.base_offset.unwrap_or_default(),
@@ -80,7 +77,8 @@ impl Recovery<'_> {
         self.finish(head, place, Vec::new(), (opening, clean)).await
     }
 
-    async fn save_damages(&mut self) -> Result<(), OpenError> {
+    /// Lists what was found damaged, before anything is written over it.
+    pub(super) async fn save_damages(&mut self) -> Result<(), OpenError> {
         self.damages.sort_by_key(|damage| (damage.offsets.start, damage.positions.start));
         if self.damages.len() > self.known_damages {
             let path = self.dir.join(DAMAGED_NAME);
@@ -109,6 +107,7 @@ impl Recovery<'_> {
             clean,
             segments: self.closed.len() as u64 + 1,
             scanned_bytes: self.scanned_bytes,
+            rewritten_bytes: self.rewritten_bytes,
             cut: self.cut,
             damaged_new: (self.damages.len() - self.known_damages) as u64,
             damaged: self.damages.clone(),

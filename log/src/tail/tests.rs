@@ -18,8 +18,8 @@ fn batch(base: u64, count: u32, body_len: usize) -> Vec<u8> {
 }
 
 fn span(base: u64, end: u64) -> Span {
-    let time = Timestamp::new(i64::try_from(base).unwrap());
-    Span { base: Offset::new(base), end: Offset::new(end), time }
+    let arrived = Monotonic::from_nanos(base);
+    Span { base: Offset::new(base), end: Offset::new(end), arrived }
 }
 
 /// Keeps groups of such batches, by sharing every third, and returns the batches' bases and ends.

@@ -1,16 +1,19 @@
 //! A machine, its disk and the log as it should be.
 //!
 //! The disk keeps, per segment, what is on stable storage and the writes that are not. A kill keeps
-//! all finished writes and any sectors of the one in flight; a power cut keeps any sectors of every
-//! write since the last sync. Recovery is the scan that ships, over these bytes.
+//! all finished writes and any sectors of the one in flight, no more durable than they were; a power
+//! cut keeps any sectors of every write since the last sync. What a sync that fails should have taken
+//! stays readable, and no later sync takes it. Recovery is the scan and the adoption that ship, over
+//! these bytes, and may itself be cut off by the power.
+
+mod life;
 
 use std::collections::BTreeMap;
 
-use super::disk::{File, Random};
+use super::disk::{File, Random, Taken};
 use super::walk::{Target, Walk, Walked};
 use super::*;
 use crate::batch::{BatchHeader, Items};
-use crate::recovery::scan::{Event, Scan, Subject};
 use crate::testing::segment_header;
 
 /// How a piece of work ends.
@@ -35,9 +38,9 @@ pub(super) struct World {
     pub(super) now: Now,
     settings: Settings,
     files: BTreeMap<Offset, File>,
-    /// Write in flight, and loose writes that the sync in flight covers.
+    /// Write in flight, and what the sync in flight takes.
     flight: Option<Write>,
-    sync: Option<usize>,
+    sync: Option<Taken>,
     log: Vec<Expected>,
     /// By ticket: where an append ends and what it was promised.
     pending: BTreeMap<u64, (Offset, Durability)>,
@@ -64,7 +67,7 @@ impl World {
             memory: None,
         };
         let now = Now { wall: Timestamp::new(1 << 40), monotonic: Monotonic::from_nanos(1 << 40) };
-        let file = File { generation: 1, ..File::default() };
+        let file = File::recycled(1, Vec::new());
         let files = BTreeMap::from([(Offset::ZERO, file)]);
         let header = segment_header(1, Offset::ZERO);
         let recovered = Recovered {
@@ -234,7 +237,7 @@ impl World {
                 Some(Work::Write(write)) => self.flight = Some(write),
                 Some(Work::Sync) => {
                     let head = self.machine.head().segment;
-                    self.sync = Some(self.files[&head].loose.len());
+                    self.sync = Some(self.files[&head].begin_sync());
                 }
                 Some(Work::Roll(base)) => self.roll(base, outcome),
                 None => {}
@@ -245,14 +248,22 @@ impl World {
         let at = usize::try_from(write.position.get()).unwrap();
         let head = self.machine.head().segment;
         let file = self.files.get_mut(&head).expect("the head is there");
+        if matches!(self.machine.phase(), Phase::Poisoned(_)) {
+            file.write(at, &write.buffer); // A sync beside it has failed: nobody waits for it.
+            return;
+        }
         match outcome {
             Outcome::Done => {
-                file.loose.push((at, write.buffer.to_vec()));
-                if write.mode != Mode::Plain {
-                    let count = file.loose.len();
-                    assert!(write.mode == Mode::PlainThenSync || count == 1, "unsynced before");
-                    file.settle(count);
-                    self.sync = self.sync.map(|_| 0);
+                match write.mode {
+                    Mode::Plain => file.write(at, &write.buffer),
+                    Mode::Synced => {
+                        assert!(file.is_stable(at), "unsynced before");
+                        file.write_synced(at, &write.buffer);
+                    }
+                    Mode::PlainThenSync => {
+                        file.write(at, &write.buffer);
+                        file.finish_sync(file.begin_sync());
+                    }
                 }
                 self.machine.written(self.now);
             }
@@ -264,8 +275,12 @@ impl World {
             }
             Outcome::Failed => {
                 let mut random = Random(at as u64 + 77);
-                let bytes = write.buffer.to_vec();
-                file.tear(at, &bytes, &mut random);
+                if write.mode == Mode::Plain || at % 8192 == 0 {
+                    file.tear(at, &write.buffer, &mut random);
+                } else {
+                    file.write(at, &write.buffer);
+                    file.fail_sync(file.begin_sync());
+                }
                 self.machine.poison(BROKEN);
             }
         }
@@ -282,22 +297,29 @@ impl World {
         // Recycled: it still holds what the last segment holds, of another generation.
         let head = self.machine.head().segment;
         let stable = self.files[&head].content();
-        let file = File { generation: self.generations, stable, loose: Vec::new() };
-        assert!(self.files[&head].loose.is_empty(), "the segment before is on stable storage");
-        self.files.insert(base, file);
+        let end = usize::try_from(self.machine.head().position.get()).unwrap();
+        assert!(self.files[&head].is_stable(end), "the segment before is on stable storage");
+        self.files.insert(base, File::recycled(self.generations, stable));
         let header = segment_header(self.generations, base);
         self.machine.rolled(self.generations, header.key());
     }
 
-    pub(super) fn finish_sync(&mut self) {
-        let Some(count) = self.sync.take() else { return };
+    /// The sync in flight ends.
+    pub(super) fn finish_sync(&mut self, outcome: Outcome) {
+        let Some(taken) = self.sync.take() else { return };
         let head = self.machine.head().segment;
         let file = self.files.get_mut(&head).expect("the head is there");
-        file.settle(count.min(file.loose.len()));
-        if !matches!(self.machine.phase(), Phase::Poisoned(_)) {
+        if outcome == Outcome::Failed {
+            file.fail_sync(taken);
+            self.machine.poison(BROKEN);
+        } else {
+            file.finish_sync(taken);
+            if matches!(self.machine.phase(), Phase::Poisoned(_)) {
+                return;
+            }
             self.machine.synced();
-            self.answers();
         }
+        self.answers();
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
@@ -390,165 +412,6 @@ impl World {
         assert_eq!(self.log.last().map_or(Offset::ZERO, |batch| batch.end), marks.end);
     }
 
-    /// A kill or a power cut, then recovery. Everything acknowledged at the level that survives it is
-    /// there, as is everything readers of such a log saw; nothing is there that was not appended.
-    pub(super) fn crash(&mut self, seed: u8, argument: u16) {
-        let mut random = Random(u64::from(seed) << 16 | u64::from(argument) | 1 << 40);
-        let power = seed % 2 == 1;
-        let head = self.machine.head().segment;
-        if let Some(write) = self.flight.take() {
-            let at = usize::try_from(write.position.get()).unwrap();
-            let file = self.files.get_mut(&head).unwrap();
-            let loose = std::mem::take(&mut file.loose);
-            self.lose(head, loose, power, &mut random);
-            let bytes = write.buffer.to_vec();
-            self.files.get_mut(&head).unwrap().tear(at, &bytes, &mut random);
-        } else {
-            let loose = std::mem::take(&mut self.files.get_mut(&head).unwrap().loose);
-            self.lose(head, loose, power, &mut random);
-        }
-        let level = if power { Durability::Synced } else { Durability::Written };
-        let mut kept = self.acknowledged[usize::from(level.code())];
-        if self.settings.durability >= level {
-            kept = kept.max(self.seen);
-        }
-        let incarnation = self.machine.incarnation().next();
-        self.recover(incarnation);
-        let end = self.machine.watermarks().end;
-        assert!(end >= kept, "{level} up to {kept} was promised, the log ends at {end}");
-        self.log.retain(|batch| batch.end <= end);
-        self.pending.clear();
-        self.sync = None;
-        self.acknowledged = self.acknowledged.map(|offset| offset.min(end));
-        self.seen = self.seen.min(end);
-    }
-
-    fn lose(
-        &mut self,
-        segment: Offset,
-        loose: Vec<(usize, Vec<u8>)>,
-        power: bool,
-        random: &mut Random,
-    ) {
-        let file = self.files.get_mut(&segment).unwrap();
-        for (at, write) in loose {
-            if power {
-                file.tear(at, &write, random);
-            } else {
-                File::apply(&mut file.stable, at, &write);
-            }
-        }
-    }
-
-    fn recover(&mut self, incarnation: Incarnation) {
-        let (mut sessions, mut closed, mut batches) = (Sessions::default(), Vec::new(), Vec::new());
-        let bases: Vec<Offset> = self.files.keys().copied().collect();
-        let mut head = None;
-        for (at, base) in bases.iter().enumerate() {
-            let file = &self.files[base];
-            let next = bases.get(at + 1);
-            let key = segment_header(file.generation, *base).key();
-            let mut scan = Scan::new(Subject {
-                segment: *base,
-                key,
-                file_len: file.stable.len() as u64,
-                last: next.is_none(),
-                promised: next.copied().unwrap_or(*base),
-                start: FilePosition::STREAM_START,
-                start_offset: *base,
-                incarnation: Incarnation::default(),
-                opening: None,
-            });
-            let (mut index, mut events) = (Index::new(*base), Vec::new());
-            let end = loop {
-                let need = match scan.need() {
-                    Ok(need) => need,
-                    Err(end) => break end,
-                };
-                let start = usize::try_from(need.position.get()).unwrap().min(file.stable.len());
-                let stop = (start + need.len).min(file.stable.len());
-                scan.supply(&file.stable[start..stop], &mut events);
-            };
-            for event in events {
-                match event {
-                    Event::Batch { header, position } => {
-                        index.observe(&header, position);
-                        sessions.restore(&header);
-                        let start = usize::try_from(position.get()).unwrap();
-                        let bytes = &file.stable[start + 64..start + header.total_len()];
-                        batches.push((header.owner.base_offset, bytes.to_vec()));
-                    }
-                    Event::Damaged(damage) => panic!("nothing rotted: {damage}"),
-                    Event::Cut(_) => {}
-                }
-            }
-            assert!(!end.lost);
-            if next.is_some() {
-                closed.push(Closed {
-                    base: *base,
-                    generation: file.generation,
-                    end: end.offset,
-                    end_position: end.position,
-                    time_max: index.time_max(),
-                });
-            } else {
-                head = Some((end, index));
-            }
-        }
-        for (number, (base, body)) in batches.iter().enumerate() {
-            let expected = &self.log[number];
-            assert_eq!((expected.base, &expected.body), (*base, body), "what was appended");
-        }
-        let (end, index) = head.expect("there is a segment");
-        self.resume(end, index, (sessions, closed), incarnation);
-    }
-
-    /// Writes the mark that opens the incarnation, as the shell does, and starts the machine.
-    fn resume(
-        &mut self,
-        end: crate::recovery::scan::End,
-        index: Index,
-        (sessions, closed): (Sessions, Vec<Closed>),
-        incarnation: Incarnation,
-    ) {
-        let segment = index.base();
-        let file = self.files.get_mut(&segment).unwrap();
-        let key = segment_header(file.generation, segment).key();
-        let incarnation = incarnation.max(end.incarnation.next());
-        let mark = crate::mark::Mark {
-            position: end.position,
-            group_len: 0,
-            batches_crc: 0,
-            base_offset: end.offset,
-            synced_offset: end.offset,
-            incarnation,
-            flags: crate::mark::MarkFlags::OPENING,
-            time: Timestamp::ZERO,
-        };
-        let at = usize::try_from(end.position.get()).unwrap();
-        let mut block = vec![0; 4096];
-        let (start, lead) = (at - at % 4096, at % 4096);
-        block[..lead].copy_from_slice(&file.stable.get(start..at).unwrap_or_default()[..lead]);
-        block[lead..lead + 64].copy_from_slice(&mark.encode(key));
-        File::apply(&mut file.stable, start, &block);
-        let position = end.position.plus(64);
-        let carry = block[..position.in_block()].to_vec();
-        let recovered = Recovered {
-            head: Head { segment, position, index, opens: false },
-            generation: file.generation,
-            key,
-            end: end.offset,
-            carry,
-            closed,
-            damages: Vec::new(),
-            sessions,
-            incarnation,
-            append_time: self.machine.append_time(),
-            clean: false,
-        };
-        self.machine = Machine::new(self.settings, recovered);
-    }
-
     /// The faults stop: everything pending is answered and reaches the disk.
     pub(super) fn settle(&mut self) {
         if matches!(self.machine.phase(), Phase::Poisoned(_)) {
@@ -560,7 +423,7 @@ impl World {
             if self.machine.phase() == Phase::Closed {
                 break;
             }
-            self.finish_sync();
+            self.finish_sync(Outcome::Done);
             self.work(Outcome::Done);
             self.pass(Duration::from_secs(2));
         }
