@@ -8,7 +8,7 @@ use crate::tree::{File, root, sources};
 
 /// Which of our packages each of them may depend on (the second table of the design). Development
 /// dependencies are free: a test may look at anything.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("pyralog-runtime", &[]),
     ("pyralog-seq", &["pyralog-runtime"]),
     ("pyralog-log", &["pyralog-runtime"]),
@@ -41,6 +41,11 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "pyralog-log",
             "pyralog-wire",
         ],
+    ),
+    // The simulation runs the server and the client's machines in one world, and judges what they say.
+    (
+        "pyralog-sim",
+        &["pyralog-shard", "pyralog-client", "pyralog-runtime", "pyralog-log", "pyralog-wire"],
     ),
 ];
 

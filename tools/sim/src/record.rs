@@ -1,0 +1,173 @@
+//! The values of records: each says which record it is, so that what comes back can be judged.
+//!
+//! ```text
+//!   0        4          12
+//!   | client | sequence | body: at least 8 bytes, drawn from a generator |
+//! ```
+//!
+//! The generator of the body is seeded with the identity *and the length of the value*. So a value that lost its end, got
+//! bytes of another or had any bit changed is not the value of any record, but for one chance in 2^64.
+
+use std::fmt;
+
+use fastrand::Rng;
+
+use crate::history::RecordId;
+
+/// Bytes of the identity.
+const ID_BYTES: usize = 12;
+/// Length of the shortest value: eight bytes of body tell a changed identity from a sound one.
+pub const VALUE_BYTES_MIN: usize = ID_BYTES + 8;
+/// Length of the longest value that [`encode`] draws: several of them still fit one batch.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// What is wrong with a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is shorter than any value that was ever written.
+    Short {
+        /// Its length.
+        len: usize,
+    },
+    /// It is not what the record that it claims to be was written with.
+    Body {
+        /// The record that it claims to be.
+        claims: RecordId,
+        /// Its length.
+        len: usize,
+        /// The first byte that is another.
+        at: usize,
+    },
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { len } => write!(f, "{len} bytes are no value that was ever written"),
+            Self::Body { claims, len, at } => {
+                write!(f, "{len} bytes that claim to be {claims}, wrong from byte {at} on")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+/// The value of a record, of a length that `rng` draws: mostly small, now and then some kilobytes, rarely
+/// [`VALUE_BYTES_MAX`].
+#[must_use]
+pub fn encode(id: RecordId, rng: &mut Rng) -> Vec<u8> {
+    let len = match rng.u32(0..64) {
+        0 => rng.usize(VALUE_BYTES_MIN..=VALUE_BYTES_MAX),
+        1..=8 => rng.usize(VALUE_BYTES_MIN..=4096),
+        _ => rng.usize(VALUE_BYTES_MIN..=256),
+    };
+    encode_to(id, len)
+}
+
+/// The value of a record, of `len` bytes or [`VALUE_BYTES_MIN`] if that is more.
+#[must_use]
+pub fn encode_to(id: RecordId, len: usize) -> Vec<u8> {
+    let mut value = vec![0; len.max(VALUE_BYTES_MIN)];
+    value[..4].copy_from_slice(&id.client.to_le_bytes());
+    value[4..ID_BYTES].copy_from_slice(&id.sequence.to_le_bytes());
+    let mut body = body_of(id, value.len());
+    body.fill(&mut value[ID_BYTES..]);
+    value
+}
+
+/// The record that a value is the value of.
+///
+/// # Errors
+/// If it is the value of none.
+pub fn decode(value: &[u8]) -> Result<RecordId, Wrong> {
+    let len = value.len();
+    let (client, rest) = value.split_first_chunk::<4>().ok_or(Wrong::Short { len })?;
+    let (sequence, body) = rest.split_first_chunk::<8>().ok_or(Wrong::Short { len })?;
+    if len < VALUE_BYTES_MIN {
+        return Err(Wrong::Short { len });
+    }
+    let claims =
+        RecordId { client: u32::from_le_bytes(*client), sequence: u64::from_le_bytes(*sequence) };
+    let mut expected = vec![0; body.len()];
+    body_of(claims, len).fill(&mut expected);
+    match body.iter().zip(&expected).position(|(found, expected)| found != expected) {
+        None => Ok(claims),
+        Some(at) => Err(Wrong::Body { claims, len, at: ID_BYTES + at }),
+    }
+}
+
+/// The generator of the body of a value of `len` bytes.
+fn body_of(id: RecordId, len: usize) -> Rng {
+    // The finaliser of splitmix64 over each part: neighbours in any of them have nothing in common.
+    let mut seed = u64::from(id.client);
+    for part in [id.sequence, len as u64] {
+        seed = mix(seed ^ part);
+    }
+    Rng::with_seed(seed)
+}
+
+const fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(client: u32, sequence: u64) -> RecordId {
+        RecordId { client, sequence }
+    }
+
+    #[test]
+    fn a_value_says_which_record_it_is() {
+        let mut rng = Rng::with_seed(1);
+        for sequence in 0..500 {
+            let id = id(7, sequence);
+            let value = encode(id, &mut rng);
+            assert!((VALUE_BYTES_MIN..=VALUE_BYTES_MAX).contains(&value.len()));
+            assert_eq!(decode(&value), Ok(id));
+        }
+    }
+
+    #[test]
+    fn the_same_generator_draws_the_same_values() {
+        let draw = || {
+            let mut rng = Rng::with_seed(3);
+            (0..50).map(|sequence| encode(id(1, sequence), &mut rng)).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let value = encode_to(id(1, 2), 40);
+        for bit in 0..value.len() * 8 {
+            let mut broken = value.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&broken).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_too_short_or_too_long_is_noticed() {
+        let value = encode_to(id(1, 2), 64);
+        for len in 0..value.len() {
+            assert!(decode(&value[..len]).is_err(), "cut to {len}");
+        }
+        let mut longer = value;
+        longer.push(0);
+        assert!(decode(&longer).is_err());
+    }
+
+    #[test]
+    fn the_body_of_another_record_is_noticed() {
+        let (mut one, other) = (encode_to(id(1, 2), 64), encode_to(id(1, 3), 64));
+        one[32..].copy_from_slice(&other[32..]);
+        let found = decode(&one);
+        assert_eq!(found, Err(Wrong::Body { claims: id(1, 2), len: 64, at: 32 }));
+    }
+}

@@ -1,0 +1,302 @@
+//! What a seed means: the server, its logs, the clients, and which faults may strike.
+//!
+//! Every scenario leaves some faults out ("swarm testing"): a run in which everything breaks at once hides what only
+//! shows when most things work. A scenario can be narrowed by hand or by [`shrink`](crate::shrink); what is left is
+//! drawn as before, so a narrowed run still resembles the first.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use pyralog_log::durability::Durability;
+use pyralog_runtime::rng::Rng;
+use pyralog_wire::{LogConfig, LogStorage};
+
+/// A kind of trouble that the nemesis makes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Fault {
+    /// The server's process is killed.
+    Kill,
+    /// The server's machine loses its power.
+    PowerLoss,
+    /// The power fails between two calls of a sequence on names and small files.
+    PowerLossBetweenCalls,
+    /// The process is killed between two such calls.
+    KillBetweenCalls,
+    /// The server is stopped in order and started again.
+    Restart,
+    /// A restart finds another number of cores.
+    OtherShards,
+    /// A restart finds an empty disk.
+    Wipe,
+    /// The server stands still for up to seconds.
+    Pause,
+    /// A client stands still for up to seconds.
+    PauseClient,
+    /// Wall clocks jump.
+    ClockJump,
+    /// Wall clocks run fast or slow.
+    ClockSkew,
+    /// Segments take up to seconds.
+    NetDelay,
+    /// Connections break at any byte.
+    NetReset,
+    /// Connections cannot be made.
+    ConnectFail,
+    /// The network stops carrying one direction or both, for a while or over and over.
+    NetCut,
+    /// Sockets and disks take and give less than they are asked for.
+    ShortTransfers,
+    /// Writes fail with EIO.
+    WriteError,
+    /// Reads fail with EIO.
+    ReadError,
+    /// Syncs fail with EIO, once.
+    SyncError,
+    /// The disk is full for a while.
+    NoSpace,
+    /// Files may not grow beyond a limit for a while.
+    FileTooLarge,
+    /// Operations of the disk take a thousand times as long.
+    SlowDisk,
+    /// Stored bits flip.
+    BitRot,
+    /// Writes go elsewhere in their file.
+    Misdirected,
+    /// Writes are not carried out.
+    LostWrite,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::Kill,
+        Self::PowerLoss,
+        Self::PowerLossBetweenCalls,
+        Self::KillBetweenCalls,
+        Self::Restart,
+        Self::OtherShards,
+        Self::Wipe,
+        Self::Pause,
+        Self::PauseClient,
+        Self::ClockJump,
+        Self::ClockSkew,
+        Self::NetDelay,
+        Self::NetReset,
+        Self::ConnectFail,
+        Self::NetCut,
+        Self::ShortTransfers,
+        Self::WriteError,
+        Self::ReadError,
+        Self::SyncError,
+        Self::NoSpace,
+        Self::FileTooLarge,
+        Self::SlowDisk,
+        Self::BitRot,
+        Self::Misdirected,
+        Self::LostWrite,
+    ];
+
+    /// Whether it damages stored bytes without a word.
+    #[must_use]
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::BitRot | Self::Misdirected | Self::LostWrite)
+    }
+
+    /// Chance in percent that a scenario has it. What damages stored bytes is rarer: it weakens what may be asked of
+    /// everything else.
+    fn chance(self) -> u64 {
+        match self {
+            Self::Kill | Self::PowerLoss | Self::OtherShards => 50,
+            Self::Wipe | Self::BitRot | Self::Misdirected | Self::LostWrite => 8,
+            Self::WriteError | Self::ReadError | Self::SyncError | Self::FileTooLarge => 15,
+            _ => 25,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|fault| fault.to_string().eq_ignore_ascii_case(name));
+        found.copied().ok_or_else(|| {
+            let all: Vec<_> = Self::ALL.iter().map(ToString::to_string).collect();
+            format!("no fault is called {name:?}; there are {}", all.join(", "))
+        })
+    }
+}
+
+/// A log that exists from the beginning.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogPlan {
+    /// Its name.
+    pub name: String,
+    /// What it is created with.
+    pub config: LogConfig,
+}
+
+/// Everything that a run is made of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scenario {
+    /// Where all randomness of the run comes from.
+    pub seed: u64,
+    /// Cores of the server's first life.
+    pub shards: usize,
+    /// Whether the server keeps nothing on disk.
+    pub memory_only: bool,
+    /// Nodes with clients.
+    pub clients: usize,
+    /// Logs that the clients write to.
+    pub logs: Vec<LogPlan>,
+    /// Whether clients also create, alter and delete logs.
+    pub churn: bool,
+    /// How long faults strike.
+    pub safety: Duration,
+    /// Which.
+    pub faults: BTreeSet<Fault>,
+}
+
+impl Scenario {
+    /// What `seed` means.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed ^ 0x7363_656e_6172_696f);
+        let memory_only = rng.below(10) == 0;
+        let logs = (0..=rng.below(3)).map(|number| draw_log(&mut rng, number, memory_only));
+        let logs = logs.collect();
+        let mut scenario = Self {
+            seed,
+            shards: 1 + below(&mut rng, 3),
+            memory_only,
+            clients: 1 + below(&mut rng, 3),
+            logs,
+            churn: rng.below(3) == 0,
+            safety: Duration::from_millis(500 + rng.below(6_000)),
+            faults: BTreeSet::new(),
+        };
+        // One run in eight is quiet: faults that strike always would hide what is wrong without any.
+        if rng.below(8) > 0 {
+            let struck = |fault: &Fault| rng.below(100) < fault.chance();
+            scenario.faults = Fault::ALL.iter().copied().filter(struck).collect();
+        }
+        if memory_only {
+            scenario.faults.retain(|fault| !touches_disk(*fault));
+        }
+        scenario
+    }
+
+    /// Whether `fault` may strike.
+    #[must_use]
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+}
+
+/// A number uniform in `0..bound`, for counting and indexing.
+pub(crate) fn below(rng: &mut Rng, bound: usize) -> usize {
+    usize::try_from(rng.below(bound as u64)).expect("below a usize")
+}
+
+/// Whether a fault means nothing to a server without a disk.
+fn touches_disk(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::PowerLossBetweenCalls
+            | Fault::KillBetweenCalls
+            | Fault::Wipe
+            | Fault::WriteError
+            | Fault::ReadError
+            | Fault::SyncError
+            | Fault::NoSpace
+            | Fault::FileTooLarge
+            | Fault::SlowDisk
+            | Fault::BitRot
+            | Fault::Misdirected
+            | Fault::LostWrite
+    )
+}
+
+fn draw_log(rng: &mut Rng, number: u64, memory_only: bool) -> LogPlan {
+    let partitions = u32::try_from(1 + rng.below(3)).expect("at most 3");
+    let in_memory = memory_only || rng.below(6) == 0;
+    let config = if in_memory {
+        LogConfig {
+            partitions,
+            memory_bytes_max: pyralog_log::limits::MEMORY_BYTES_MIN,
+            ttl_ms: if rng.below(3) == 0 { 200 + rng.below(3_000) } else { 0 },
+            ..LogConfig::memory()
+        }
+    } else {
+        LogConfig {
+            partitions,
+            durability: match rng.below(6) {
+                0 => Durability::Memory,
+                1 | 2 => Durability::Written,
+                _ => Durability::Synced,
+            },
+            storage: LogStorage::Durable,
+            segment_bytes: pyralog_log::limits::SEGMENT_BYTES_MIN,
+            ..LogConfig::default()
+        }
+    };
+    LogPlan { name: format!("log-{number}"), config }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.memory_only { "memory-only server" } else { "server" };
+        write!(
+            f,
+            "seed {}: {kind} of {} shards, {} clients, {} logs, {:?} of faults:",
+            self.seed,
+            self.shards,
+            self.clients,
+            self.logs.len(),
+            self.safety,
+        )?;
+        for fault in &self.faults {
+            write!(f, " {fault}")?;
+        }
+        if self.faults.is_empty() { f.write_str(" none") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_always_means_the_same() {
+        for seed in 0..100 {
+            assert_eq!(Scenario::draw(seed), Scenario::draw(seed));
+        }
+    }
+
+    #[test]
+    fn every_fault_is_in_some_scenario_and_can_be_named() {
+        let drawn: BTreeSet<Fault> =
+            (0..500).flat_map(|seed| Scenario::draw(seed).faults).collect();
+        assert_eq!(drawn.len(), Fault::ALL.len());
+        for fault in Fault::ALL {
+            assert_eq!(fault.to_string().to_lowercase().parse(), Ok(fault));
+        }
+        assert!("Flood".parse::<Fault>().is_err());
+    }
+
+    #[test]
+    fn logs_are_ones_that_a_server_accepts() {
+        for seed in 0..200 {
+            for log in Scenario::draw(seed).logs {
+                log.config.check().unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The server under test: its node, its lives, and what the history is told about them.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use pyralog_runtime::Stopper;
+use pyralog_runtime::sim::{Crash, DiskFault, NodeId, Simulation, elapsed, note};
+use pyralog_shard::{DataConfig, MemoryConfig, Node, ServerConfig, ServerLimits};
+
+use crate::files;
+use crate::history::{End, History, Kind, WORLD};
+use crate::scenario::Scenario;
+
+/// The shared port of the server; shard `i` listens on the `i + 1`-th after it.
+const PORT: u16 = 7400;
+/// Bytes of records that a memory-only server may hold.
+const MAX_MEMORY: u64 = 256 << 20;
+
+/// What the process of the server does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// There is none.
+    Down,
+    /// It was started and does not serve yet.
+    Starting,
+    /// It serves.
+    Serving,
+}
+
+/// See the module.
+pub struct Server {
+    sim: Rc<Simulation>,
+    id: NodeId,
+    memory_only: bool,
+    history: Rc<RefCell<History>>,
+    state: State,
+    node: Option<Node>,
+    stopper: Option<Stopper>,
+    /// It was asked to stop.
+    stopping: bool,
+    shards: usize,
+}
+
+impl Server {
+    /// A server that does not run yet, on a node of its own.
+    #[must_use]
+    pub fn new(sim: &Rc<Simulation>, scenario: &Scenario, history: &Rc<RefCell<History>>) -> Self {
+        let id = sim.add_node("server");
+        let recorded = Rc::clone(history);
+        // Asked at the moment a fault strikes, which is before anybody can meet the damage.
+        sim.set_shield(
+            id,
+            Rc::new(move |path: &Path, fault: DiskFault| {
+                if !files::may_strike(path, fault) {
+                    return false;
+                }
+                if files::is_silent(fault) {
+                    struck(&recorded, path, fault);
+                }
+                true
+            }),
+        );
+        Self {
+            sim: Rc::clone(sim),
+            id,
+            memory_only: scenario.memory_only,
+            history: Rc::clone(history),
+            state: State::Down,
+            node: None,
+            stopper: None,
+            stopping: false,
+            shards: scenario.shards,
+        }
+    }
+
+    /// Its node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// What its process does.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether it was asked to stop and has not ended yet.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping && self.state != State::Down
+    }
+
+    /// Where clients dial.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.sim.address(self.id), PORT)
+    }
+
+    fn config(&self) -> ServerConfig {
+        let data = if self.memory_only {
+            DataConfig::MemoryOnly { max_memory: MAX_MEMORY }
+        } else {
+            DataConfig::Dir(PathBuf::from("/data"))
+        };
+        ServerConfig {
+            listen: self.address(),
+            shards: self.shards,
+            pin: false,
+            data,
+            http: None,
+            spin: Duration::ZERO,
+            memory: MemoryConfig { tail_bytes: 4 << 20, ..MemoryConfig::default() },
+            limits: ServerLimits {
+                shutdown_grace: Duration::from_millis(500),
+                ..ServerLimits::default()
+            },
+            ..ServerConfig::default()
+        }
+    }
+
+    /// Starts the process on `shards` cores, if there is none.
+    pub fn boot(&mut self, shards: usize) {
+        if self.state != State::Down {
+            return;
+        }
+        self.shards = shards;
+        let config = self.config();
+        match self.sim.on_node(self.id, || Node::open(config)) {
+            Ok(mut node) => {
+                let stopper = self.sim.boot(self.id, &node.machine_config(), node.main());
+                (self.node, self.stopper) = (Some(node), Some(stopper));
+                (self.state, self.stopping) = (State::Starting, false);
+            }
+            Err(error) => self.failed(&error.to_string()),
+        }
+        self.poll();
+    }
+
+    fn failed(&mut self, reason: &str) {
+        note(format!("the server did not start: {reason}"));
+        record(&self.history, Kind::BootFailed { reason: reason.to_owned() });
+    }
+
+    /// Looks what has become of the process. To be called after every step of the world.
+    pub fn poll(&mut self) {
+        let died = !self.sim.is_running(self.id) && self.sim.crashed(self.id).is_some();
+        if self.state == State::Starting
+            && !died
+            && let Some(node) = &mut self.node
+            && let Some(outcome) = node.try_started()
+        {
+            match outcome {
+                Ok(started) => {
+                    let shards = u16::try_from(self.shards).unwrap_or(u16::MAX);
+                    let lines = started.recovery;
+                    record(&self.history, Kind::Booted { shards, lines });
+                    self.state = State::Serving;
+                }
+                // It says that it was stopped during its start: so it was.
+                Err(_) if self.stopping => {}
+                Err(error) => self.failed(&error.to_string()),
+            }
+        }
+        if self.state != State::Down && !self.sim.is_running(self.id) {
+            let end = match self.sim.crashed(self.id) {
+                Some(Crash::Power) => End::Power,
+                // One that was stopped before it served has promised nothing.
+                None if self.stopping && self.state == State::Serving => End::Stopped,
+                // Killed, or a start that failed.
+                _ => End::Process,
+            };
+            self.ended(end);
+        }
+    }
+
+    /// Notes the end of the process.
+    fn ended(&mut self, end: End) {
+        record(&self.history, Kind::Ended { end, wiped: self.memory_only });
+        // The lock of the data directory goes with the process.
+        let (id, node) = (self.id, self.node.take());
+        self.sim.on_node(id, || drop(node));
+        self.stopper = None;
+        self.state = State::Down;
+    }
+
+    /// Notes that stored bytes of a file were damaged.
+    pub fn struck(&self, path: &Path, fault: DiskFault) {
+        struck(&self.history, path, fault);
+    }
+
+    /// Asks the process to stop in order.
+    pub fn stop(&mut self) {
+        if let Some(stopper) = &self.stopper {
+            stopper.stop();
+            self.stopping = true;
+        }
+    }
+
+    /// Kills the process.
+    pub fn kill(&mut self) {
+        if self.state != State::Down {
+            self.sim.crash(self.id, Crash::Process);
+            self.ended(End::Process);
+        }
+    }
+
+    /// Takes the machine's power, whether or not the process runs.
+    pub fn lose_power(&mut self) {
+        self.sim.crash(self.id, Crash::Power);
+        self.ended(End::Power);
+    }
+
+    /// Has the process or the power end after `calls` more calls that change the disk.
+    pub fn die_after(&mut self, calls: u64, end: End) {
+        if !self.memory_only && self.state != State::Down {
+            let crash = if end == End::Power { Crash::Power } else { Crash::Process };
+            self.sim.crash_after_calls(self.id, calls, crash);
+        }
+    }
+
+    /// Takes the power and replaces the disk.
+    pub fn wipe(&mut self) {
+        self.sim.crash(self.id, Crash::Power);
+        self.sim.wipe(self.id);
+        record(&self.history, Kind::Ended { end: End::Power, wiped: true });
+        let (id, node) = (self.id, self.node.take());
+        self.sim.on_node(id, || drop(node));
+        self.stopper = None;
+        self.state = State::Down;
+    }
+}
+
+fn struck(history: &Rc<RefCell<History>>, path: &Path, fault: DiskFault) {
+    record(history, Kind::Struck { target: files::target(path), fault: files::name(fault) });
+}
+
+/// Adds what the world did to a history.
+pub fn record(history: &Rc<RefCell<History>>, kind: Kind) {
+    let at = u64::try_from(elapsed().unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+    history.borrow_mut().push(at, WORLD, kind);
+}

@@ -1,0 +1,81 @@
+//! The checker: when nothing is broken any more, reads everything and tries everything.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use pyralog_log::ids::PartitionId;
+use pyralog_runtime::time;
+
+use super::Shared;
+use crate::client::{RawAppend, SimClient};
+use crate::history::{Kind, Outcome};
+use crate::server::record;
+
+/// How often something is tried, a second apart, before it counts as not working.
+const TRIES: usize = 5;
+
+/// Reads every partition of every log, then appends to each.
+pub(super) async fn check(shared: &Shared, client: SimClient) {
+    let listed = tried(|| client.list_logs()).await;
+    let logs = match listed {
+        Ok(logs) => logs,
+        Err(problem) => {
+            note(shared, "list the logs".to_owned(), Err(problem));
+            return;
+        }
+    };
+    for plan in &shared.logs {
+        // A log that was never acknowledged need not be there; then its creation must work now.
+        if !logs.iter().any(|log| log.name == plan.name) {
+            let created = tried(|| client.create_log(&plan.name, plan.config)).await;
+            note(shared, format!("create {}", plan.name), created.map(drop));
+        }
+    }
+    for log in &logs {
+        for partition in (0..log.config.partitions).map(PartitionId::new) {
+            let read = tried(|| client.read_all(&log.name, partition)).await;
+            note(
+                shared,
+                format!("read {}/{partition} of log {}", log.name, log.id),
+                read.map(drop),
+            );
+        }
+    }
+    for log in &logs {
+        for partition in (0..log.config.partitions).map(PartitionId::new) {
+            let append = RawAppend {
+                log: log.id,
+                partition,
+                shard: None,
+                level: None,
+                batches: vec![2, 1],
+                attempts: 3,
+            };
+            let result = match client.append_raw(append).await {
+                Outcome::Acked { .. } => Ok(()),
+                other => Err(format!("{other:?}")),
+            };
+            note(shared, format!("append to {}/{partition} of log {}", log.name, log.id), result);
+        }
+    }
+}
+
+/// Tries something a few times.
+async fn tried<T, E: Display, F: Future<Output = Result<T, E>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, String> {
+    let mut last = String::new();
+    for _ in 0..TRIES {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => last = error.to_string(),
+        }
+        time::sleep(Duration::from_secs(1)).await;
+    }
+    Err(last)
+}
+
+fn note(shared: &Shared, what: String, result: Result<(), String>) {
+    record(&shared.history, Kind::Probed { what, result });
+}

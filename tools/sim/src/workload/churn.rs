@@ -1,0 +1,74 @@
+//! Administration: looking at logs, and creating, changing and deleting some.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use pyralog_client::LogChanges;
+use pyralog_log::durability::Durability;
+use pyralog_log::ids::PartitionId;
+use pyralog_runtime::rng::Rng;
+use pyralog_runtime::time;
+use pyralog_wire::{LogConfig, LogStorage};
+
+use super::Shared;
+use crate::client::{RawAppend, SimClient};
+use crate::scenario::{LogPlan, below};
+
+/// Looks and changes until it is to finish.
+pub(super) async fn run(shared: Rc<Shared>, client: SimClient, (number, mut rng): (u32, Rng)) {
+    let mut created = 0;
+    while !shared.is_finishing() {
+        time::sleep(Duration::from_millis(rng.below(150))).await;
+        let plan = &shared.logs[below(&mut rng, shared.logs.len())];
+        // Errors: the client has noted what was asked and answered, and the next look comes anyway.
+        match rng.below(if shared.churn { 8 } else { 4 }) {
+            0 => drop(client.describe_log(&plan.name).await),
+            1 => drop(client.list_logs().await),
+            2 => drop(client.metadata(&plan.name).await),
+            3 => drop(client.stats().await),
+            4 => {
+                let changes = LogChanges {
+                    durability: Some(Durability::Synced).filter(|_| !plan_in_memory(plan)),
+                    ttl_ms: Some(rng.below(5_000)).filter(|_| plan_in_memory(plan)),
+                    ..LogChanges::default()
+                };
+                drop(client.alter_log(&plan.name, changes).await);
+            }
+            _ => {
+                created += 1;
+                // Names come again, so that a new log of an old name is among what is tried.
+                let name = format!("churn-{number}-{}", created % 3);
+                passing_log(&client, &name, &mut rng).await;
+            }
+        }
+    }
+}
+
+fn plan_in_memory(plan: &LogPlan) -> bool {
+    plan.config.storage == LogStorage::Memory
+}
+
+/// A log that comes, holds something, and goes, or stays until the next of its name.
+async fn passing_log(client: &SimClient, name: &str, rng: &mut Rng) {
+    let config = LogConfig {
+        partitions: u32::try_from(1 + rng.below(3)).expect("at most 3"),
+        segment_bytes: pyralog_log::limits::SEGMENT_BYTES_MIN,
+        ..LogConfig::default()
+    };
+    if let Ok(log) = client.create_log(name, config).await {
+        for _ in 0..rng.below(4) {
+            let append = RawAppend {
+                log: log.id,
+                partition: PartitionId::ZERO,
+                shard: None,
+                level: None,
+                batches: vec![1 + below(rng, 20)],
+                attempts: 1,
+            };
+            client.append_raw(append).await;
+        }
+    }
+    if rng.below(3) > 0 {
+        drop(client.delete_log(name).await);
+    }
+}
