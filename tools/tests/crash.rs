@@ -6,6 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "crash/disk.rs"]
+mod disk;
+#[path = "crash/power.rs"]
+mod power;
 #[path = "crash/server.rs"]
 mod server;
 #[path = "crash/workload.rs"]

@@ -1,9 +1,11 @@
 //! A `pyralog serve` of our own, killed or terminated by its process id.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Shards that a test uses at most.
 const SHARDS_MAX: u16 = 4;
@@ -29,6 +31,13 @@ impl Ports {
             }
         }
     }
+
+    /// Calls so many times, whether somebody answers or not: how long others are left to themselves, without a clock.
+    pub(crate) fn call(self, count: u32) {
+        for _ in 0..count {
+            drop(TcpStream::connect(("127.0.0.1", self.shared)));
+        }
+    }
 }
 
 /// A running server; killed when dropped, so that a failing test leaves nothing behind.
@@ -40,7 +49,22 @@ pub(crate) struct ServerProcess {
 impl ServerProcess {
     /// Starts one and waits until it says that it listens.
     pub(crate) fn start(directory: &Path, ports: Ports, shards: u32) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pyralog"))
+        let mut server = Self::launch(directory, ports, shards);
+        let mut output = BufReader::new(server.child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            let read = output.read_line(&mut line).unwrap();
+            assert!(read > 0, "the server ended before it listened: {:?}", server.child.wait());
+        }
+        // Whoever drains a pipe may end with it: the server must not block on a full one.
+        std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
+        server
+    }
+
+    /// Starts one that nobody waits for.
+    pub(crate) fn launch(directory: &Path, ports: Ports, shards: u32) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_pyralog"))
             .args(["serve", "--http", "off", "--log-level", "warn"])
             .arg("--data-dir")
             .arg(directory.join("data"))
@@ -50,21 +74,17 @@ impl ServerProcess {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            let read = output.read_line(&mut line).unwrap();
-            assert!(read > 0, "the server ended before it listened: {:?}", child.wait());
-        }
-        // Whoever drains a pipe may end with it: the server must not block on a full one.
-        std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
         Self { child, ports }
     }
 
     /// Where clients connect.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.shared)
+    }
+
+    /// SIGSTOP: it does nothing any more, and sees nothing of what happens.
+    pub(crate) fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
     }
 
     /// SIGKILL.
@@ -75,8 +95,7 @@ impl ServerProcess {
 
     /// SIGTERM; the server must end by itself and say that all went well.
     pub(crate) fn terminate(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "SIGTERM ended the server with {status}");
     }
