@@ -133,14 +133,14 @@ pub fn target(path: &Path) -> Target {
     place.map_or(Target::Other, Target::Partition)
 }
 
-/// The name of a silent fault.
+/// The name of a fault.
 #[must_use]
 pub fn name(fault: DiskFault) -> &'static str {
     match fault {
         DiskFault::BitRot => "bit rot",
         DiskFault::Misdirected => "misdirected write",
         DiskFault::LostWrite => "lost write",
-        _ => "fault",
+        _ => "failed call",
     }
 }
 

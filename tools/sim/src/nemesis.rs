@@ -173,6 +173,7 @@ impl Nemesis {
                 let node = nodes[self.index(nodes.len())];
                 let by_ms = i64::try_from(self.rng.below(20_000)).unwrap_or(0) - 10_000;
                 self.sim.jump_clock(node, by_ms * 1_000);
+                server.clock_jumped(by_ms * 1_000);
             }
             Fault::NetCut => self.cut(now),
             Fault::NoSpace => {

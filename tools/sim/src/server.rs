@@ -59,6 +59,9 @@ impl Server {
                 }
                 if files::is_silent(fault) {
                     struck(&recorded, path, fault);
+                } else {
+                    let (target, fault) = (files::target(path), files::name(fault));
+                    record(&recorded, Kind::CallFailed { target, fault });
                 }
                 true
             }),
@@ -185,6 +188,11 @@ impl Server {
         self.sim.on_node(id, || drop(node));
         self.stopper = None;
         self.state = State::Down;
+    }
+
+    /// Notes that wall clocks are off by so much more.
+    pub fn clock_jumped(&self, by_us: i64) {
+        record(&self.history, Kind::ClockJumped { by_us });
     }
 
     /// Notes that stored bytes of a file were damaged.
