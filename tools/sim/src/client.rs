@@ -42,7 +42,7 @@ use std::rc::Rc;
 use fastrand::Rng;
 use pyralog_client::ClientConfig;
 use pyralog_client::backoff::Backoff;
-use pyralog_client::directory::Target;
+use pyralog_client::directory::{ClusterId, Target};
 use pyralog_runtime::channel::oneshot;
 use pyralog_runtime::time;
 use pyralog_wire::message::Reply;
@@ -204,22 +204,38 @@ impl SimClient {
     /// # Errors
     /// If there was no answer, or a refusal.
     pub async fn call(&self, request: Request, repeat: Repeat) -> Result<Response, CallError> {
+        self.call_cluster(request, repeat, None).await.map(|(_, response)| response)
+    }
+
+    /// [`SimClient::call`] that returns which cluster answered. A request that names a log by id
+    /// needs `known`: the cluster of that id.
+    async fn call_cluster(
+        &self,
+        request: Request,
+        repeat: Repeat,
+        known: Option<ClusterId>,
+    ) -> Result<(ClusterId, Response), CallError> {
         let after = self.shared.config.request_timeout;
         let kind = request.kind();
-        let outcome = time::timeout(after, self.call_twice(request, repeat)).await;
+        let outcome = time::timeout(after, self.call_twice(request, repeat, known)).await;
         outcome.unwrap_or_else(|_| {
             Err(CallError::without_reply(format!("{kind}: no answer within {after:?}"), true))
         })
     }
 
     /// A connection that died unnoticed is worth a second try.
-    async fn call_twice(&self, request: Request, repeat: Repeat) -> Result<Response, CallError> {
+    async fn call_twice(
+        &self,
+        request: Request,
+        repeat: Repeat,
+        known: Option<ClusterId>,
+    ) -> Result<(ClusterId, Response), CallError> {
         let (mut tries, mut lost) = (0, false);
         loop {
             tries += 1;
-            let undone = match self.ask(Target::Any, request.clone()).await {
-                Ok(Reply::Done(response)) => return Ok(response),
-                Ok(Reply::Refused(reply)) => return Err(CallError::refused(reply, lost)),
+            let undone = match self.ask(request.clone(), known).await {
+                Ok((cluster, Reply::Done(response))) => return Ok((cluster, response)),
+                Ok((_, Reply::Refused(reply))) => return Err(CallError::refused(reply, lost)),
                 Err(undone) => undone,
             };
             let cause = match undone {
@@ -236,12 +252,21 @@ impl SimClient {
     }
 
     /// One request without a payload, over one connection.
-    async fn ask(&self, target: Target, request: Request) -> Result<Reply, Undone> {
-        let link = self.shared.hub.link(target).await.map_err(Undone::Unsent)?;
+    async fn ask(
+        &self,
+        request: Request,
+        known: Option<ClusterId>,
+    ) -> Result<(ClusterId, Reply), Undone> {
+        let hub = &self.shared.hub;
+        let link = match known {
+            Some(cluster) => hub.link_to(Target::Any, cluster).await,
+            None => hub.link(Target::Any).await,
+        };
+        let link = link.map_err(Undone::Unsent)?;
         let (reply, answer) = oneshot();
         link.send(Outgoing { request, payload: None, reply_to: ReplyTo::One(reply) });
         match answer.await {
-            Ok(ending) => ending.map(|answered| answered.reply),
+            Ok(ending) => ending.map(|answered| (link.cluster(), answered.reply)),
             Err(_dropped) => Err(Undone::Lost(Cause::from("the connection's task has ended"))),
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::config::{ClientConfig, ConsumerConfig, ProducerConfig, StartFrom};
 use crate::consumer::Consumer;
-use crate::directory::Target;
+use crate::directory::{ClusterId, Target};
 use crate::error::ClientError;
 use crate::exchange::Outgoing;
 use crate::hub::{Hub, ServerInfo, Welcomed};
@@ -221,11 +221,17 @@ impl Client {
     /// # Errors
     /// [`ClientError::UnknownLog`], or what any call can meet.
     pub async fn metadata(&self, log: &str) -> Result<LogRoute, ClientError> {
+        self.route(log).await.map(|(_, route)| route)
+    }
+
+    /// [`Client::metadata`], and the cluster that dealt the id.
+    pub(crate) async fn route(&self, log: &str) -> Result<(ClusterId, LogRoute), ClientError> {
         let request = Metadata { names: vec![checked(log)?] };
-        match self.call(request.into(), Repeat::Harmless).await? {
-            Response::Metadata(mut routes) => {
+        match self.call_cluster(request.into(), Repeat::Harmless, None).await? {
+            (cluster, Response::Metadata(mut routes)) => {
                 let found = routes.logs.pop().filter(|route| route.name == log);
-                self.shared.hub.learn(routes.shards).await;
+                self.shared.hub.learn(cluster, routes.shards).await;
+                let found = found.map(|route| (cluster, route));
                 found.ok_or_else(|| ClientError::UnknownLog { name: log.to_owned() })
             }
             _ => Err(ClientError::Unexpected { expected: "routes" }),
@@ -242,9 +248,9 @@ impl Client {
         partition: PartitionId,
         at: StartFrom,
     ) -> Result<OffsetFound, ClientError> {
-        let route = self.metadata(log).await?;
+        let (cluster, route) = self.route(log).await?;
         partition_of(&route, partition)?;
-        self.find(&route, partition, at).await
+        self.find((cluster, &route), partition, at).await
     }
 
     /// A producer for a log.
@@ -257,11 +263,11 @@ impl Client {
         mut config: ProducerConfig,
     ) -> Result<Producer, ClientError> {
         config.check()?;
-        let route = self.metadata(log).await?;
+        let (cluster, route) = self.route(log).await?;
         if route.config.storage == LogStorage::Memory {
             config = config.for_memory(route.config.memory_bytes_max);
         }
-        Producer::start(self.clone(), route, config)
+        Producer::start(self.clone(), (cluster, route), config)
     }
 
     /// A consumer of a log. If it reads from [`StartFrom::Latest`], it sees every record appended
@@ -276,7 +282,7 @@ impl Client {
         config: ConsumerConfig,
     ) -> Result<Consumer, ClientError> {
         config.check()?;
-        let route = self.metadata(log).await?;
+        let (cluster, route) = self.route(log).await?;
         let mut partitions = config.partitions.clone();
         if partitions.is_empty() {
             partitions = (0..).map(PartitionId::new).take(route.shards.len()).collect();
@@ -287,22 +293,24 @@ impl Client {
             let mut from = config.from;
             if from == StartFrom::Latest {
                 // Fixed here and now: what is appended after this call returns will be read.
-                let found = self.find(&route, partition, from).await?;
+                let found = self.find((cluster, &route), partition, from).await?;
                 from = StartFrom::Offset(found.offset);
             }
             starts.push((partition, from));
         }
-        Ok(Consumer::start(self, &route, (&config, &starts)))
+        Ok(Consumer::start(self, (cluster, &route), (&config, &starts)))
     }
 
     async fn find(
         &self,
-        route: &LogRoute,
+        (cluster, route): (ClusterId, &LogRoute),
         partition: PartitionId,
         at: StartFrom,
     ) -> Result<OffsetFound, ClientError> {
         let request = FindOffset { log: route.id, partition, at: at.into() };
-        match named(&route.name, self.call(request.into(), Repeat::Harmless).await)? {
+        let known = Some((cluster, route.name.as_str()));
+        let outcome = self.call_cluster(request.into(), Repeat::Harmless, known).await;
+        match named(&route.name, outcome.map(|(_, response)| response))? {
             Response::FindOffset(found) => Ok(found),
             _ => Err(ClientError::Unexpected { expected: "an offset" }),
         }
@@ -318,28 +326,49 @@ impl Client {
         self.shared.clock
     }
 
-    /// Sends a request over any connection and waits for its answer.
+    /// Sends a request that names logs by name, or none, over any connection and waits for its
+    /// answer.
     async fn call(&self, request: Request, repeat: Repeat) -> Result<Response, ClientError> {
+        self.call_cluster(request, repeat, None).await.map(|(_, response)| response)
+    }
+
+    /// Sends a request over any connection and waits for its answer; returns which cluster gave it.
+    /// A request that names a log by id needs `known`: the cluster of that id, and its name.
+    async fn call_cluster(
+        &self,
+        request: Request,
+        repeat: Repeat,
+        known: Option<(ClusterId, &str)>,
+    ) -> Result<(ClusterId, Response), ClientError> {
         let after = self.config().request_timeout;
         let operation = request.kind().name();
-        match tokio::time::timeout(after, self.call_twice(request, repeat)).await {
+        match tokio::time::timeout(after, self.call_twice(request, repeat, known)).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(ClientError::Timeout { operation, after }),
         }
     }
 
     /// A connection that died unnoticed is worth a second try.
-    async fn call_twice(&self, request: Request, repeat: Repeat) -> Result<Response, ClientError> {
+    async fn call_twice(
+        &self,
+        request: Request,
+        repeat: Repeat,
+        known: Option<(ClusterId, &str)>,
+    ) -> Result<(ClusterId, Response), ClientError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let link = self.shared.hub.link(Target::Any).await?;
+            let link = match known {
+                Some(known) => self.shared.hub.link_to(Target::Any, known).await?,
+                None => self.shared.hub.link(Target::Any).await?,
+            };
+            let cluster = link.cluster();
             let (reply, answer) = oneshot::channel();
             let reply_to = ReplyTo::One(reply);
             link.send(Outgoing { request: request.clone(), payload: None, reply_to });
             let undone = match answer.await {
                 Ok(Ok(answered)) => match answered.reply {
-                    Reply::Done(response) => return Ok(response),
+                    Reply::Done(response) => return Ok((cluster, response)),
                     Reply::Refused(reply) => return Err(ClientError::Server(reply)),
                 },
                 Ok(Err(undone)) => undone,

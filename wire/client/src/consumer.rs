@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::config::{ConsumerConfig, StartFrom};
+use crate::directory::ClusterId;
 use crate::error::ClientError;
 use crate::fetch::{self, Report, Seek, What};
 use crate::fetched::FetchedBatch;
@@ -47,7 +48,7 @@ impl Consumer {
     /// Starts the tasks.
     pub(crate) fn start(
         client: &Client,
-        route: &LogRoute,
+        route: (ClusterId, &LogRoute),
         (config, starts): (&ConsumerConfig, &[(PartitionId, StartFrom)]),
     ) -> Self {
         // Room for one report: the tasks hold theirs until it is their turn.
@@ -69,7 +70,8 @@ impl Consumer {
     /// # Errors
     /// Once per failure, for the partition that the error names; the others go on. The partition
     /// waits for [`Consumer::seek`] or [`Consumer::skip`]. Lost connections are no failures: they
-    /// are made again, forever. [`ClientError::UnknownLog`] if the log was deleted.
+    /// are made again, forever. [`ClientError::UnknownLog`] if the log was deleted,
+    /// [`ClientError::LogReplaced`] if another one has its name.
     pub async fn next(&mut self) -> Result<Option<FetchedBatch>, ClientError> {
         loop {
             if let Some(batch) = self.ready.pop_front() {

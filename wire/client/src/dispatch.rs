@@ -212,6 +212,8 @@ pub enum Failure {
     Refused(ErrorReply),
     /// The log does not exist any more.
     LogGone,
+    /// The log of this name is another one now.
+    LogReplaced,
 }
 
 impl Failure {
@@ -221,7 +223,7 @@ impl Failure {
         match self {
             Self::TimedOut { maybe_appended, .. } => *maybe_appended,
             Self::OutcomeUnknown { .. } => true,
-            Self::Refused(_) | Self::LogGone => false,
+            Self::Refused(_) | Self::LogGone | Self::LogReplaced => false,
         }
     }
 }
@@ -265,6 +267,8 @@ pub enum Event {
     Unrouted,
     /// The log does not exist any more.
     LogGone,
+    /// The log of this name has another identity now.
+    LogReplaced,
     /// Somebody waits for everything sent so far.
     Flush,
     /// Time passed.
@@ -335,7 +339,8 @@ pub struct Dispatcher {
     timers: BTreeSet<(Duration, PartitionId)>,
     refresh: Refresh,
     refresh_failures: u32,
-    gone: bool,
+    /// The log is not there any more, and why.
+    gone: Option<Failure>,
 }
 
 impl Dispatcher {
@@ -358,7 +363,7 @@ impl Dispatcher {
             timers: BTreeSet::new(),
             refresh: Refresh::No,
             refresh_failures: 0,
-            gone: false,
+            gone: None,
         }
     }
 
@@ -403,11 +408,8 @@ impl Dispatcher {
             }
             Event::Routed { shards } => self.routed(now, &shards, out),
             Event::Unrouted => self.unrouted(now),
-            Event::LogGone => {
-                self.gone = true;
-                self.refresh = Refresh::No;
-                self.advance_all(now, out);
-            }
+            Event::LogGone => self.gone(now, Failure::LogGone, out),
+            Event::LogReplaced => self.gone(now, Failure::LogReplaced, out),
             Event::Flush => {
                 self.windows.iter_mut().for_each(Window::hurry);
                 self.advance_all(now, out);
@@ -430,7 +432,7 @@ impl Dispatcher {
     /// The route of a partition may be wrong: do not send until it is confirmed.
     fn doubt(&mut self, partition: PartitionId, out: &mut Vec<Command>) {
         self.routes[index(partition)] = None;
-        if self.refresh == Refresh::No && !self.gone {
+        if self.refresh == Refresh::No && self.gone.is_none() {
             self.refresh = Refresh::Asked;
             out.push(Command::Refresh);
         }
@@ -446,6 +448,13 @@ impl Dispatcher {
             self.refresh = Refresh::No;
             self.refresh_failures = 0;
         }
+        self.advance_all(now, out);
+    }
+
+    /// The log is not there any more: everything ends, now and later.
+    fn gone(&mut self, now: Duration, failure: Failure, out: &mut Vec<Command>) {
+        self.gone = Some(failure);
+        self.refresh = Refresh::No;
         self.advance_all(now, out);
     }
 
@@ -465,10 +474,12 @@ impl Dispatcher {
     /// Lets a window act, then notes when it wants to be looked at again.
     fn advance(&mut self, now: Duration, partition: PartitionId, out: &mut Vec<Command>) {
         let at = index(partition);
-        let (gone, route) = (self.gone, self.routes[at]);
+        let (gone, route) = (self.gone.clone(), self.routes[at]);
         let (window, mut cx) = self.window(now, partition, out);
-        if gone {
-            window.fail_all(&mut cx, &Failure::LogGone);
+        if let Some(failure) = &gone {
+            window.fail_all(&mut cx, failure);
+            // There is nothing to wait for: what is open is to fail as well.
+            window.hurry();
         }
         window.advance(&mut cx, route);
         let due = self.windows[at].due(&self.policy, now);

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use pyralog_log::batch::Session;
-use pyralog_log::ids::{LogId, PartitionId};
+use pyralog_log::ids::PartitionId;
 use pyralog_wire::message::{Append, LogRoute};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use crate::client::Client;
 use crate::delivery::Promise;
-use crate::directory::Target;
+use crate::directory::{ClusterId, LogIdentity, Target};
 use crate::dispatch::{Answer, Attempt, Command, Dispatcher, Event, Ordinal, Outcome};
 use crate::error::ClientError;
 use crate::limits::{HANDOFF_MAX, SPARE_BATCHES_MAX};
@@ -45,7 +45,7 @@ pub(crate) enum Handoff {
 /// What helper tasks tell.
 enum Notice {
     Linked(u16, Result<Link, ClientError>),
-    Routed(Result<LogRoute, ClientError>),
+    Routed(Result<(ClusterId, LogRoute), ClientError>),
 }
 
 /// A connection, or those who wait for it, in order.
@@ -65,7 +65,7 @@ struct Batch {
 /// Starts the task. It ends when the producer is dropped and every batch has its outcome.
 pub(crate) fn start(
     client: Client,
-    route: LogRoute,
+    (cluster, route): (ClusterId, LogRoute),
     (workshop, dispatcher): (Arc<Workshop>, Dispatcher),
 ) -> mpsc::Sender<Handoff> {
     let (handoff, handoffs) = mpsc::channel(HANDOFF_MAX);
@@ -74,7 +74,7 @@ pub(crate) fn start(
     let driver = Driver {
         client,
         name: route.name,
-        log: route.id,
+        identity: LogIdentity { cluster, log: route.id },
         workshop,
         dispatcher,
         todo: VecDeque::new(),
@@ -153,7 +153,7 @@ impl Inbox {
 struct Driver {
     client: Client,
     name: String,
-    log: LogId,
+    identity: LogIdentity,
     workshop: Arc<Workshop>,
     dispatcher: Dispatcher,
     /// Events that carrying out commands has caused.
@@ -258,11 +258,15 @@ impl Driver {
     fn noticed(&mut self, notice: Notice) {
         match notice {
             Notice::Linked(shard, result) => self.linked(shard, result),
-            Notice::Routed(Ok(route)) if route.id == self.log => {
-                self.todo.push_back(Event::Routed { shards: route.shards });
+            Notice::Routed(Ok((cluster, route))) => {
+                let same = self.identity == LogIdentity { cluster, log: route.id };
+                self.todo.push_back(if same {
+                    Event::Routed { shards: route.shards }
+                } else {
+                    Event::LogReplaced
+                });
             }
-            // Another log of the same name is not ours.
-            Notice::Routed(Ok(_) | Err(ClientError::UnknownLog { .. })) => {
+            Notice::Routed(Err(ClientError::UnknownLog { .. })) => {
                 self.todo.push_back(Event::LogGone);
             }
             Notice::Routed(Err(error)) => {
@@ -273,7 +277,15 @@ impl Driver {
     }
 
     fn linked(&mut self, shard: u16, result: Result<Link, ClientError>) {
-        let Some(Road::Building(waiting)) = self.roads.remove(&shard) else { return };
+        let waiting = match self.roads.remove(&shard) {
+            Some(Road::Building(waiting)) => waiting,
+            // What was given up while it was being made comes late.
+            Some(open) => {
+                self.roads.insert(shard, open);
+                return;
+            }
+            None => return,
+        };
         match result {
             Ok(link) => {
                 for outgoing in waiting {
@@ -283,9 +295,7 @@ impl Driver {
             }
             Err(error) => {
                 tracing::debug!(log = %self.name, shard, %error, "no connection");
-                for outgoing in waiting {
-                    outgoing.reply_to.tell(Err(Undone::Unsent(error.clone())));
-                }
+                unsent(waiting, &error);
             }
         }
     }
@@ -301,7 +311,7 @@ impl Driver {
             Command::Send { partition, ordinal, attempt, shard, stamp } => {
                 let payload = self.bytes(partition, ordinal, stamp);
                 let request = Append {
-                    log: self.log,
+                    log: self.identity.log,
                     partition,
                     durability: self.workshop.config.durability,
                 };
@@ -316,13 +326,19 @@ impl Driver {
             Command::Resolve { partition, ordinal, outcome } => {
                 self.resolved(partition, ordinal, outcome);
             }
-            Command::Reset { shard } => {
-                if let Some(Road::Open(link)) = self.roads.remove(&shard) {
-                    tracing::warn!(log = %self.name, shard, "no answer in time: connecting again");
-                    link.reset();
-                }
-            }
+            Command::Reset { shard } => self.reset(shard),
             Command::Refresh => self.refresh(),
+        }
+    }
+
+    /// Gives up what owes an answer for too long: a connection, whose requests end as lost, or one
+    /// that is still being made, whose requests never left.
+    fn reset(&mut self, shard: u16) {
+        tracing::warn!(log = %self.name, shard, "no answer in time: connecting again");
+        match self.roads.remove(&shard) {
+            Some(Road::Open(link)) => link.reset(),
+            Some(Road::Building(waiting)) => unsent(waiting, &ClientError::Closed),
+            None => {}
         }
     }
 
@@ -354,8 +370,10 @@ impl Driver {
             Some(Road::Open(_)) | None => {
                 self.roads.insert(shard, Road::Building(vec![outgoing]));
                 let (client, notice) = (self.client.clone(), self.notice.clone());
+                let (cluster, name) = (self.identity.cluster, self.name.clone());
                 tokio::spawn(async move {
-                    let result = client.hub().link(Target::Shard(shard)).await;
+                    let target = Target::Shard(shard);
+                    let result = client.hub().link_to(target, (cluster, &name)).await;
                     // If the producer's task has ended, nobody needs it.
                     notice.send(Notice::Linked(shard, result)).await.ok();
                 });
@@ -367,7 +385,7 @@ impl Driver {
         let (client, notice) = (self.client.clone(), self.notice.clone());
         let name = self.name.clone();
         tokio::spawn(async move {
-            let result = client.metadata(&name).await;
+            let result = client.route(&name).await;
             // If the producer's task has ended, nobody needs it.
             notice.send(Notice::Routed(result)).await.ok();
         });
@@ -412,6 +430,13 @@ impl Driver {
             Stage::Stamped(_) | Stage::Nothing => {}
         }
         self.workshop.ledger.release(batch.charged);
+    }
+}
+
+/// Tells that requests never left.
+fn unsent(waiting: Vec<Outgoing>, cause: &ClientError) {
+    for outgoing in waiting {
+        outgoing.reply_to.tell(Err(Undone::Unsent(cause.clone())));
     }
 }
 

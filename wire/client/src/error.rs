@@ -83,6 +83,13 @@ pub enum ClientError {
         /// Its name.
         name: String,
     },
+    /// The log of this name is not the one that the producer or consumer was made for: it was
+    /// deleted and made again, or another cluster answers at the address, as after a server has lost
+    /// its data. Make a new producer or consumer for the log that is there now.
+    LogReplaced {
+        /// Its name.
+        name: String,
+    },
     /// The record had no outcome at its deadline.
     DeliveryTimeout {
         /// Length of the deadline.
@@ -158,6 +165,7 @@ impl ClientError {
             Failure::OutcomeUnknown { attempts } => Self::OutcomeUnknown { attempts },
             Failure::Refused(reply) => Self::Server(reply),
             Failure::LogGone => Self::UnknownLog { name: log.to_owned() },
+            Failure::LogReplaced => Self::LogReplaced { name: log.to_owned() },
         }
     }
 
@@ -260,6 +268,11 @@ impl fmt::Display for ClientError {
                 write!(f, "{operation}: no answer within {after:?}")
             }
             Self::UnknownLog { name } => write!(f, "there is no log `{name}`: create it first"),
+            Self::LogReplaced { name } => write!(
+                f,
+                "the log `{name}` is another one now: it was deleted and made again, or the server \
+                 has lost its data; open it again"
+            ),
             Self::Server(reply) => reply.fmt(f),
             other => other.fmt_data(f),
         }

@@ -6,14 +6,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use fastrand::Rng;
-use pyralog_log::ids::{LogId, PartitionId};
+use pyralog_log::ids::PartitionId;
 use pyralog_wire::message::{Fetch, LogRoute};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Client;
 use crate::config::{ConsumerConfig, StartFrom, Stop};
 use crate::cursor::{Cursor, Next};
-use crate::directory::Target;
+use crate::directory::{ClusterId, LogIdentity, Target};
 use crate::error::ClientError;
 use crate::exchange::Answered;
 use crate::fetched::FetchedBatch;
@@ -49,7 +49,7 @@ pub(crate) enum What {
 /// Starts the task for a partition that the route has. It ends with the consumer.
 pub(crate) fn start(
     (client, config): (Client, ConsumerConfig),
-    (route, partition): (&LogRoute, PartitionId),
+    ((cluster, route), partition): ((ClusterId, &LogRoute), PartitionId),
     reports: mpsc::Sender<Report>,
 ) -> mpsc::Sender<Seek> {
     let (seek, seeks) = mpsc::channel(1);
@@ -60,7 +60,7 @@ pub(crate) fn start(
         config,
         client,
         name: route.name.clone(),
-        log: route.id,
+        identity: LogIdentity { cluster, log: route.id },
         partition,
         shard: route.shards.get(partition.get() as usize).copied().unwrap_or(0),
         generation: 0,
@@ -77,7 +77,7 @@ struct Fetcher {
     client: Client,
     config: ConsumerConfig,
     name: String,
-    log: LogId,
+    identity: LogIdentity,
     partition: PartitionId,
     shard: u16,
     reading: Reading,
@@ -168,14 +168,15 @@ impl Fetcher {
             Stop::AtEnd => Duration::ZERO,
         };
         let request = Fetch {
-            log: self.log,
+            log: self.identity.log,
             partition: self.partition,
             from: self.reading.from(),
             bytes_min: self.config.bytes_min,
             bytes_max: self.config.bytes_max,
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         };
-        let link = self.client.hub().link(Target::Shard(self.shard)).await?;
+        let known = (self.identity.cluster, self.name.as_str());
+        let link = self.client.hub().link_to(Target::Shard(self.shard), known).await?;
         let (reply, answer) = oneshot::channel();
         let reply_to = ReplyTo::One(reply);
         link.send(Outgoing { request: request.into(), payload: None, reply_to });
@@ -192,14 +193,14 @@ impl Fetcher {
 
     /// Asks which shard owns the partition.
     async fn reroute(&mut self) -> Result<(), ClientError> {
-        match self.client.metadata(&self.name).await {
-            Ok(route) if route.id == self.log => {
+        match self.client.route(&self.name).await {
+            Ok((cluster, route)) if self.identity == LogIdentity { cluster, log: route.id } => {
                 let shard = route.shards.get(self.partition.get() as usize);
                 self.shard = shard.copied().unwrap_or(self.shard);
                 Ok(())
             }
             // Another log of the same name is not the one that was read.
-            Ok(_) => Err(ClientError::UnknownLog { name: self.name.clone() }),
+            Ok(_) => Err(ClientError::LogReplaced { name: self.name.clone() }),
             Err(error @ ClientError::UnknownLog { .. }) => Err(error),
             // The fetch will fail again and the delay grow.
             Err(_) => Ok(()),

@@ -1,7 +1,9 @@
 //! The task that keeps the connections of a client: at most one per shard, made when first needed.
 //!
 //! It knows where the shards listen (every Welcome and every answer to Metadata says so) and shares
-//! one connection among all producers and consumers of a client. Connecting happens in tasks of its
+//! one connection among all producers and consumers of a client. All connections that it shares lead
+//! to one cluster, the one that was greeted last; those to another go on for who has them.
+//! Connecting happens in tasks of its
 //! own, so that a shard that does not answer holds up nobody else.
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use pyralog_wire::message::{ShardAddress, Welcome};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::ClientConfig;
-use crate::directory::{Directory, Target};
+use crate::directory::{ClusterId, Directory, Target};
 use crate::error::ClientError;
 use crate::limits::HUB_QUEUE_MAX;
 use crate::link::{self, Link};
@@ -36,7 +38,7 @@ pub struct ServerInfo {
 enum Message {
     Find { target: Target, reply: oneshot::Sender<Result<Link, ClientError>> },
     Connected { target: Target, result: Result<Connected, ClientError> },
-    Learn { shards: Vec<ShardAddress> },
+    Learn { cluster: ClusterId, shards: Vec<ShardAddress> },
 }
 
 /// A new connection.
@@ -83,10 +85,27 @@ impl Hub {
         answer.await.map_err(|_| ClientError::Closed)?
     }
 
-    /// The shards listen there now.
-    pub(crate) async fn learn(&self, shards: Vec<ShardAddress>) {
+    /// An open connection for requests that name `log` by the id that `cluster` dealt.
+    ///
+    /// # Errors
+    /// As [`Hub::link`], and [`ClientError::LogReplaced`] if another cluster answers: the id stands
+    /// for another log there, or for none.
+    pub(crate) async fn link_to(
+        &self,
+        target: Target,
+        (cluster, log): (ClusterId, &str),
+    ) -> Result<Link, ClientError> {
+        let link = self.link(target).await?;
+        if link.cluster() == cluster {
+            return Ok(link);
+        }
+        Err(ClientError::LogReplaced { name: log.to_owned() })
+    }
+
+    /// The shards of a cluster listen there now.
+    pub(crate) async fn learn(&self, cluster: ClusterId, shards: Vec<ShardAddress>) {
         // If the task has ended, nobody needs it.
-        self.messages.send(Message::Learn { shards }).await.ok();
+        self.messages.send(Message::Learn { cluster, shards }).await.ok();
     }
 }
 
@@ -114,7 +133,7 @@ impl HubTask {
             match message {
                 Message::Find { target, reply } => self.find(target, reply),
                 Message::Connected { target, result } => self.connected(target, result),
-                Message::Learn { shards } => self.directory.learn(&shards),
+                Message::Learn { cluster, shards } => self.directory.learn(cluster, &shards),
             }
         }
     }
@@ -162,6 +181,7 @@ impl HubTask {
         let Connected { link, welcome, address } = connected;
         // Another connection to it that was made meanwhile stays with those who have it.
         let shard = self.directory.welcomed(target, &address, &welcome);
+        self.links.retain(|_, known| known.cluster() == link.cluster());
         self.links.insert(shard, link.clone());
         let info = ServerInfo {
             node: welcome.node,

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Interval;
 
+use crate::directory::ClusterId;
 use crate::error::ClientError;
 use crate::exchange::{self, Answered, Exchange, Fate, Got, Refused};
 use crate::limits::LINK_QUEUE_REQUESTS_MAX;
@@ -83,14 +84,20 @@ pub(crate) type Outgoing = exchange::Outgoing<ReplyTo>;
 /// flight and closes.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
+    cluster: ClusterId,
     queue: mpsc::Sender<Outgoing>,
     reset: mpsc::Sender<()>,
 }
 
 impl Link {
-    /// Whether the connection has ended.
+    /// Whose connection it is, as its Welcome said.
+    pub(crate) const fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// Whether the connection has ended, or is about to.
     pub(crate) fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        self.queue.is_closed() || self.reset.capacity() == 0
     }
 
     /// Hands a request to the connection; it goes out in the order of the calls. If the connection
@@ -133,7 +140,7 @@ pub(crate) async fn connect(address: &str, name: &str) -> Result<(Link, Welcome)
     let welcome = task.greet().await?;
     let third = Duration::from_millis((welcome.limits.idle_ms_max / 3).max(1).into());
     tokio::spawn(task.run(tokio::time::interval(third)));
-    Ok((Link { queue, reset }, welcome))
+    Ok((Link { cluster: ClusterId(welcome.cluster), queue, reset }, welcome))
 }
 
 /// Whether a turn left something to do.
@@ -325,4 +332,20 @@ impl LinkTask {
 fn tell_refused(refused: Refused<ReplyTo>) {
     let reply = Reply::Refused(refused.reply);
     refused.reply_to.tell(Ok(Answered { reply, payload: None }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_is_being_reset_is_closed_to_everybody_else() {
+        let (queue, _requests) = mpsc::channel(1);
+        let (reset, _resets) = mpsc::channel(1);
+        let link = Link { cluster: ClusterId(1), queue, reset };
+        let other = link.clone();
+        assert!(!other.is_closed());
+        link.reset();
+        assert!(other.is_closed());
+    }
 }

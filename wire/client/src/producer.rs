@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::client::{Client, Clock};
 use crate::config::ProducerConfig;
 use crate::delivery::{Delivery, Promise};
+use crate::directory::ClusterId;
 use crate::dispatch::{Dispatcher, Ordinal};
 use crate::driver::{self, Handoff};
 use crate::error::ClientError;
@@ -87,7 +88,7 @@ impl Producer {
     /// Starts the task.
     pub(crate) fn start(
         client: Client,
-        route: LogRoute,
+        (cluster, route): (ClusterId, LogRoute),
         config: ProducerConfig,
     ) -> Result<Self, ClientError> {
         let partitions = u32::try_from(route.shards.len()).unwrap_or(u32::MAX);
@@ -110,7 +111,8 @@ impl Producer {
             config,
         });
         let clock = client.clock();
-        let handoff = driver::start(client, route.clone(), (Arc::clone(&workshop), dispatcher));
+        let parts = (Arc::clone(&workshop), dispatcher);
+        let handoff = driver::start(client, (cluster, route.clone()), parts);
         Ok(Self {
             ordinals: vec![Ordinal::default(); route.shards.len()],
             sticky: rng.u32(..partitions),

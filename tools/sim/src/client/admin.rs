@@ -1,6 +1,7 @@
 //! Questions about logs, and changes of them, with their entries in the history.
 
 use pyralog_client::StartFrom;
+use pyralog_client::directory::{ClusterId, LogIdentity};
 use pyralog_log::ids::{LogId, PartitionId};
 use pyralog_wire::limits::LIST_PAGE_LOGS_MAX;
 use pyralog_wire::message::{
@@ -142,20 +143,28 @@ impl SimClient {
     /// # Errors
     /// As [`SimClient::call`].
     pub async fn metadata(&self, name: &str) -> Result<Option<LogRoute>, CallError> {
+        self.route(name).await.map(|(_, route)| route)
+    }
+
+    /// [`SimClient::metadata`], and the cluster that said it.
+    pub(super) async fn route(
+        &self,
+        name: &str,
+    ) -> Result<(ClusterId, Option<LogRoute>), CallError> {
         let begun = self.shared.journal.mark();
         let names = vec![name.to_owned()];
         let metadata = Metadata { names: names.clone() };
-        match self.call(metadata.into(), Repeat::Harmless).await? {
-            Response::Metadata(mut routes) => {
+        match self.call_cluster(metadata.into(), Repeat::Harmless, None).await? {
+            (cluster, Response::Metadata(mut routes)) => {
                 let found = routes.logs.pop().filter(|route| route.name == name);
-                self.shared.hub.learn(&routes.shards);
+                self.shared.hub.learn(cluster, &routes.shards);
                 let present = found.iter().map(|route| (name.to_owned(), route.id.get()));
                 let present = present.collect();
                 let names = Some(names);
                 self.shared.journal.push(Kind::CatalogSeen { begun, names, present });
-                Ok(found)
+                Ok((cluster, found))
             }
-            other => Err(CallError::unexpected(&other)),
+            (_, other) => Err(CallError::unexpected(&other)),
         }
     }
 
@@ -165,19 +174,19 @@ impl SimClient {
     /// As [`SimClient::call`].
     pub async fn find_offset(
         &self,
-        (log, partition): (LogId, PartitionId),
+        (LogIdentity { cluster, log }, partition): (LogIdentity, PartitionId),
         at: StartFrom,
     ) -> Result<OffsetFound, CallError> {
         let begun = self.shared.journal.mark();
         let find = FindOffset { log, partition, at: at.into() };
-        match self.call(find.into(), Repeat::Harmless).await? {
-            Response::FindOffset(found) => {
+        match self.call_cluster(find.into(), Repeat::Harmless, Some(cluster)).await? {
+            (_, Response::FindOffset(found)) => {
                 let (place, low, high) = (place(log, partition), found.low.get(), found.high.get());
                 let watermarks = Watermarks { begun, place, low, high, end: None };
                 self.shared.journal.push(Kind::Watermarks(watermarks));
                 Ok(found)
             }
-            other => Err(CallError::unexpected(&other)),
+            (_, other) => Err(CallError::unexpected(&other)),
         }
     }
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pyralog_client::directory::Target;
+use pyralog_client::directory::{ClusterId, LogIdentity, Target};
 use pyralog_client::dispatch::{
     Answer, Attempt, Command, Dispatcher, Event, Failure, Ordinal, Outcome, Refusal as Reason,
 };
 use pyralog_client::stage::Stage;
 use pyralog_client::window::Sealed;
-use pyralog_client::{ErrorReply, LogId, LogRoute, PartitionId};
+use pyralog_client::{ErrorReply, LogRoute, PartitionId};
 use pyralog_log::batch::{RowsBuilder, Session};
 use pyralog_runtime::channel::OnceSender;
 use pyralog_runtime::spawn;
@@ -44,7 +44,7 @@ pub(super) enum Handoff {
 /// What helper tasks tell.
 enum Notice {
     Linked(u16, Result<Link, Cause>),
-    Routed(Result<Option<LogRoute>, CallError>),
+    Routed(Result<(ClusterId, Option<LogRoute>), CallError>),
 }
 
 /// A connection, or those who wait for it, in order.
@@ -74,7 +74,7 @@ enum Wake {
 pub(super) struct Driver {
     client: SimClient,
     name: String,
-    log: LogId,
+    identity: LogIdentity,
     workshop: Rc<Workshop>,
     dispatcher: Dispatcher,
     /// Events that carrying out commands has caused.
@@ -98,14 +98,14 @@ impl Drop for Driver {
 impl Driver {
     pub(super) fn new(
         client: SimClient,
-        route: &LogRoute,
+        (cluster, route): (ClusterId, &LogRoute),
         (workshop, handoffs): (Rc<Workshop>, Inbox<Handoff>),
         dispatcher: Dispatcher,
     ) -> Self {
         Self {
             client,
             name: route.name.clone(),
-            log: route.id,
+            identity: LogIdentity { cluster, log: route.id },
             workshop,
             dispatcher,
             todo: VecDeque::new(),
@@ -206,7 +206,7 @@ impl Driver {
         let Open { builder, ordinal, opened, records, charged } = *open;
         let count = u32::try_from(records.len()).expect("at most 2^20 records in a batch");
         let append = self.client.shared.journal.begun(Begun {
-            place: place(self.log, partition),
+            place: place(self.identity.log, partition),
             level: self.workshop.config.durability,
             idempotent: true,
             records,
@@ -229,11 +229,15 @@ impl Driver {
     fn noticed(&mut self, notice: Notice) {
         match notice {
             Notice::Linked(shard, result) => self.linked(shard, result),
-            Notice::Routed(Ok(Some(route))) if route.id == self.log => {
-                self.todo.push_back(Event::Routed { shards: route.shards });
+            Notice::Routed(Ok((cluster, Some(route)))) => {
+                let same = self.identity == LogIdentity { cluster, log: route.id };
+                self.todo.push_back(if same {
+                    Event::Routed { shards: route.shards }
+                } else {
+                    Event::LogReplaced
+                });
             }
-            // Another log of the same name is not ours.
-            Notice::Routed(Ok(_)) => self.todo.push_back(Event::LogGone),
+            Notice::Routed(Ok((_, None))) => self.todo.push_back(Event::LogGone),
             Notice::Routed(Err(error)) => {
                 tracing::debug!(log = %self.name, %error, "no routes");
                 self.todo.push_back(Event::Unrouted);
@@ -242,7 +246,15 @@ impl Driver {
     }
 
     fn linked(&mut self, shard: u16, result: Result<Link, Cause>) {
-        let Some(Road::Building(waiting)) = self.roads.remove(&shard) else { return };
+        let waiting = match self.roads.remove(&shard) {
+            Some(Road::Building(waiting)) => waiting,
+            // What was given up while it was being made comes late.
+            Some(open) => {
+                self.roads.insert(shard, open);
+                return;
+            }
+            None => return,
+        };
         match result {
             Ok(link) => {
                 for outgoing in waiting {
@@ -252,9 +264,7 @@ impl Driver {
             }
             Err(cause) => {
                 tracing::debug!(log = %self.name, shard, %cause, "no connection");
-                for outgoing in waiting {
-                    outgoing.reply_to.tell(Err(Undone::Unsent(Rc::clone(&cause))));
-                }
+                unsent(waiting, &cause);
             }
         }
     }
@@ -271,7 +281,7 @@ impl Driver {
             Command::Send { partition, ordinal, attempt, shard, stamp } => {
                 let payload = self.stamped((partition, ordinal, attempt), stamp);
                 let durability = self.workshop.config.durability;
-                let request = Append { log: self.log, partition, durability }.into();
+                let request = Append { log: self.identity.log, partition, durability }.into();
                 let token = (partition, ordinal, attempt);
                 let reply_to = ReplyTo::Queue(token, self.answers.clone());
                 self.send(shard, Outgoing { request, payload: Some(payload), reply_to });
@@ -279,19 +289,25 @@ impl Driver {
             Command::Resolve { partition, ordinal, outcome } => {
                 self.resolved((partition, ordinal), outcome, answering);
             }
-            Command::Reset { shard } => {
-                if let Some(Road::Open(link)) = self.roads.remove(&shard) {
-                    tracing::debug!(log = %self.name, shard, "no answer in time");
-                    link.reset();
-                }
-            }
+            Command::Reset { shard } => self.reset(shard),
             Command::Refresh => {
                 let (client, notices) = (self.client.clone(), self.notices.clone());
                 let name = self.name.clone();
                 // It ends with its answer or its timeout.
-                spawn(async move { notices.push(Notice::Routed(client.metadata(&name).await)) })
+                spawn(async move { notices.push(Notice::Routed(client.route(&name).await)) })
                     .detach();
             }
+        }
+    }
+
+    /// Gives up what owes an answer for too long: a connection, whose requests end as lost, or one
+    /// that is still being made, whose requests never left.
+    fn reset(&mut self, shard: u16) {
+        tracing::debug!(log = %self.name, shard, "no answer in time");
+        match self.roads.remove(&shard) {
+            Some(Road::Open(link)) => link.reset(),
+            Some(Road::Building(waiting)) => unsent(waiting, &"no connection in time".into()),
+            None => {}
         }
     }
 
@@ -321,9 +337,10 @@ impl Driver {
             Some(Road::Open(_)) | None => {
                 self.roads.insert(shard, Road::Building(vec![outgoing]));
                 let (hub, notices) = (self.client.shared.hub.clone(), self.notices.clone());
+                let cluster = self.identity.cluster;
                 // It ends with the connection or the timeouts of making it.
                 spawn(async move {
-                    let result = hub.link(Target::Shard(shard)).await;
+                    let result = hub.link_to(Target::Shard(shard), cluster).await;
                     notices.push(Notice::Linked(shard, result));
                 })
                 .detach();
@@ -354,6 +371,13 @@ impl Driver {
         };
         self.client.shared.journal.ended(batch.append, outcome);
         self.workshop.release(batch.charged);
+    }
+}
+
+/// Tells that requests never left.
+fn unsent(waiting: Vec<Outgoing>, cause: &Cause) {
+    for outgoing in waiting {
+        outgoing.reply_to.tell(Err(Undone::Unsent(Rc::clone(cause))));
     }
 }
 

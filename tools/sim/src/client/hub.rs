@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use pyralog_client::directory::{Directory, Target};
+use pyralog_client::directory::{ClusterId, Directory, Target};
 use pyralog_runtime::channel::{OnceSender, oneshot};
 use pyralog_runtime::{spawn, time};
 use pyralog_wire::message::{ShardAddress, Welcome};
@@ -69,9 +69,16 @@ impl Hub {
         answer.await.unwrap_or_else(|_| Err("the client has ended".into()))
     }
 
-    /// The shards listen there now.
-    pub(super) fn learn(&self, shards: &[ShardAddress]) {
-        self.state.borrow_mut().directory.learn(shards);
+    /// An open connection for requests that name a log by the id that `cluster` dealt, or why there
+    /// is none.
+    pub(super) async fn link_to(&self, target: Target, cluster: ClusterId) -> Result<Link, Cause> {
+        let link = self.link(target).await?;
+        if link.cluster() == cluster { Ok(link) } else { Err("another cluster answers".into()) }
+    }
+
+    /// The shards of a cluster listen there now.
+    pub(super) fn learn(&self, cluster: ClusterId, shards: &[ShardAddress]) {
+        self.state.borrow_mut().directory.learn(cluster, shards);
     }
 
     /// Ends all connections; what is in flight is lost.
@@ -101,6 +108,7 @@ fn connected(state: &Weak<RefCell<State>>, target: Target, result: Result<Connec
         let mut state = state.borrow_mut();
         let outcome = result.map(|Connected { link, welcome, address }| {
             let shard = state.directory.welcomed(target, &address, &welcome);
+            state.links.retain(|_, known| known.cluster() == link.cluster());
             state.links.insert(shard, link.clone());
             link
         });

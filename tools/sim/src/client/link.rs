@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use pyralog_client::directory::ClusterId;
 use pyralog_client::dispatch::{Attempt, Ordinal};
 use pyralog_client::exchange::{self, Answered, Exchange, Fate, Got, Refused};
 use pyralog_client::limits::LINK_QUEUE_REQUESTS_MAX;
@@ -70,11 +71,17 @@ impl ReplyTo {
 /// and closes.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
+    cluster: ClusterId,
     queue: Sender<Outgoing>,
     reset: Sender<()>,
 }
 
 impl Link {
+    /// Whose connection it is, as its Welcome said.
+    pub(super) const fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
     /// Whether the connection has ended, or is about to.
     pub(super) fn is_closed(&self) -> bool {
         self.queue.is_closed() || !self.reset.is_empty()
@@ -113,7 +120,7 @@ pub(super) async fn connect(address: &str, name: &str) -> Result<(Link, Welcome)
     task.ticks = Some((third, Box::pin(sleep(third))));
     // It ends with its handles or its socket.
     spawn(task.run()).detach();
-    Ok((Link { queue, reset }, welcome))
+    Ok((Link { cluster: ClusterId(welcome.cluster), queue, reset }, welcome))
 }
 
 /// Why the task woke up.

@@ -106,7 +106,7 @@ impl Producer {
         mut config: ProducerConfig,
     ) -> Result<Self, CallError> {
         config.check().map_err(|error| CallError::without_reply(error.to_string(), false))?;
-        let route = client.metadata(log).await?;
+        let (cluster, route) = client.route(log).await?;
         let gone = || CallError::without_reply(format!("there is no log {log}"), false);
         let route = route.ok_or_else(gone)?;
         if route.config.storage == LogStorage::Memory {
@@ -126,7 +126,7 @@ impl Producer {
         let handoff = Inbox::new();
         let driver = Driver::new(
             client.clone(),
-            &route,
+            (cluster, &route),
             (Rc::clone(&workshop), handoff.clone()),
             dispatcher,
         );

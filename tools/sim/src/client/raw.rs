@@ -1,7 +1,8 @@
 //! Appends without a session: what a client in a hurry, or in another language, may do.
 //!
 //! Every attempt may leave a copy. The server can tell nobody apart, and must only be honest: what
-//! it refuses is not there, what it acknowledges is.
+//! it refuses is not there, what it acknowledges is. It does not look which cluster answers either,
+//! as it should: after a wipe its records may go to another log that has the same id.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use pyralog_client::cursor::{Cursor, Next};
-use pyralog_client::directory::Target;
+use pyralog_client::directory::{LogIdentity, Target};
 use pyralog_client::exchange::Answered;
 use pyralog_client::reading::Reading;
 use pyralog_client::{
@@ -28,7 +28,7 @@ use crate::history::{FinalRead, Kind, Mark, Read, ReadRefused, Seen};
 pub struct Reader {
     client: SimClient,
     name: String,
-    log: LogId,
+    identity: LogIdentity,
     partition: PartitionId,
     shard: u16,
     reading: Reading,
@@ -86,7 +86,7 @@ pub enum ReadEnd {
     Refused(ErrorReply),
     /// The answer leads nowhere.
     Nonsense,
-    /// The log was deleted.
+    /// The log was deleted, or another one has its name.
     LogGone,
 }
 
@@ -110,21 +110,23 @@ impl Reader {
     ) -> Result<Self, CallError> {
         let wrong = |cause: String| CallError::without_reply(cause, false);
         config.check().map_err(|error| wrong(error.to_string()))?;
-        let route = client.metadata(log).await?;
+        let (cluster, route) = client.route(log).await?;
         let route = route.ok_or_else(|| wrong(format!("there is no log {log}")))?;
         let shard = route.shards.get(partition.get() as usize).copied();
         let shard = shard.ok_or_else(|| wrong(format!("{log} has no partition {partition}")))?;
+        let identity = LogIdentity { cluster, log: route.id };
         let mut from = config.from;
         if from == StartFrom::Latest {
             // Fixed here and now.
-            from = StartFrom::Offset(client.find_offset((route.id, partition), from).await?.offset);
+            let found = client.find_offset((identity, partition), from).await?;
+            from = StartFrom::Offset(found.offset);
         }
         let backoff = client.backoff();
         let cursor = Cursor::new(from, config.stop, config.on_out_of_range, backoff);
         Ok(Self {
             client: client.clone(),
             name: route.name,
-            log: route.id,
+            identity,
             partition,
             shard,
             reading: Reading::new(partition, cursor),
@@ -184,7 +186,7 @@ impl Reader {
     /// The log.
     #[must_use]
     pub const fn log(&self) -> LogId {
-        self.log
+        self.identity.log
     }
 
     /// One fetch and its answer.
@@ -226,14 +228,15 @@ impl Reader {
             Stop::AtEnd => Duration::ZERO,
         };
         let request = Fetch {
-            log: self.log,
+            log: self.identity.log,
             partition: self.partition,
             from: self.reading.from(),
             bytes_min: self.config.bytes_min,
             bytes_max: self.config.bytes_max,
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         };
-        let link = self.client.shared.hub.link(Target::Shard(self.shard)).await?;
+        let cluster = self.identity.cluster;
+        let link = self.client.shared.hub.link_to(Target::Shard(self.shard), cluster).await?;
         let (reply, answer) = oneshot();
         let reply_to = ReplyTo::One(reply);
         link.send(Outgoing { request: request.into(), payload: None, reply_to });
@@ -252,8 +255,10 @@ impl Reader {
     /// Asks which shard owns the partition. Returns whether the log is still there, as far as is
     /// known.
     async fn reroute(&mut self) -> bool {
-        match self.client.metadata(&self.name).await {
-            Ok(Some(route)) if route.id == self.log => {
+        match self.client.route(&self.name).await {
+            Ok((cluster, Some(route)))
+                if self.identity == LogIdentity { cluster, log: route.id } =>
+            {
                 let shard = route.shards.get(self.partition.get() as usize);
                 self.shard = shard.copied().unwrap_or(self.shard);
                 true
@@ -287,7 +292,7 @@ impl Reader {
         }
         self.client.shared.journal.push(Kind::Read(Read {
             begun: asked.begun,
-            place: place(self.log, self.partition),
+            place: place(self.identity.log, self.partition),
             from: from.get(),
             records,
             next: next.get(),
@@ -305,7 +310,7 @@ impl Reader {
     fn note_refused(&self, asked: Asked, reply: &ErrorReply) {
         self.client.shared.journal.push(Kind::ReadRefused(ReadRefused {
             begun: asked.begun,
-            place: place(self.log, self.partition),
+            place: place(self.identity.log, self.partition),
             from: asked.from.map(Offset::get),
             refusal: refusal(reply),
         }));
@@ -350,7 +355,7 @@ impl SimClient {
                 }
             }
         }
-        let found = self.find_offset((reader.log(), partition), StartFrom::Earliest).await?;
+        let found = self.find_offset((reader.identity, partition), StartFrom::Earliest).await?;
         let (low, high) = range.unwrap_or((found.low.get(), found.high.get()));
         let place = place(reader.log(), partition);
         let read = FinalRead { begun, place, low, high, records, damaged };

@@ -328,6 +328,21 @@ fn a_deleted_log_fails_everything_now_and_later() {
     assert_eq!(bench.on(Event::LogGone), [gone(0), gone(1)]);
     assert_eq!(bench.seal(P0, 2), [gone(2)]);
     assert!(bench.machine.is_idle());
+    let (partition, ordinal, since) = (P0, Ordinal(3), bench.now);
+    let opened = bench.on(Event::Opened { partition, ordinal, since });
+    assert_eq!(opened, [Command::Collect { partition, ordinal }], "it does not linger");
+}
+
+#[test]
+fn a_replaced_log_fails_everything_and_tells_what_may_be_in_the_former_one() {
+    let mut bench = Bench::with(Policy { in_flight_max: 1, ..policy() }, &[5]);
+    bench.seal(P0, 0);
+    bench.seal(P0, 1);
+    bench.answer(0, 0, Answer::Lost);
+    let unknown = failed(0, Failure::OutcomeUnknown { attempts: 1 });
+    let replaced = failed(1, Failure::LogReplaced);
+    assert_eq!(bench.on(Event::LogReplaced), [unknown, replaced]);
+    assert!(bench.machine.is_idle());
 }
 
 #[test]

@@ -241,3 +241,26 @@ fn a_slow_consumer_holds_up_nobody_else() {
         assert_eq!(rest, 90);
     });
 }
+
+#[test]
+fn a_consumer_never_reads_another_clusters_log_that_has_its_id() {
+    run(async {
+        let (fake, client) = start(Manners::default(), 1).await;
+        produce(&client, eager(10), 5).await;
+        let mut consumer = client.consumer("events", ConsumerConfig::default()).await.unwrap();
+        assert_eq!(values(&consumer.next().await.unwrap().unwrap()), numbers(0..5));
+        fake.reborn(&["events"]).await;
+        // Six records more than the consumer has seen, in the log with the same id and name.
+        let stranger = Client::connect([&fake.address], config()).await.unwrap();
+        produce(&stranger, eager(20), 11).await;
+        let error = consumer.next().await.unwrap_err();
+        assert!(matches!(error, ClientError::LogReplaced { .. }), "{error}");
+        // Also elsewhere in it.
+        consumer.seek(PartitionId::ZERO, StartFrom::Earliest).await.unwrap();
+        let error = consumer.next().await.unwrap_err();
+        assert!(matches!(error, ClientError::LogReplaced { .. }), "{error}");
+        assert!(consumer.next().await.unwrap().is_none());
+        // A new consumer is one of the log that is there now.
+        assert_eq!(consume(&client, to_the_end()).await, numbers(0..11));
+    });
+}

@@ -30,6 +30,8 @@ pub(crate) enum Greeting {
     Http,
     /// Not at all.
     Silent,
+    /// Properly, but the second connection not at all.
+    SilentOnce,
 }
 
 /// What goes wrong with the next append, or fetch.
@@ -93,6 +95,8 @@ enum Ask {
     AppendFault(Fault),
     /// Drop the records below this offset of a partition of the first log.
     Trim(u32, u64),
+    /// Be another cluster with these logs.
+    Reborn(Vec<&'static str>),
 }
 
 /// What a connection is to do.
@@ -111,23 +115,37 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let (brain, asks) = mpsc::channel(64);
         let (signal, changes) = watch::channel(());
-        tokio::spawn(Brain::new(manners, address.port(), signal).run(asks));
+        let (cluster, clusters) = watch::channel(9);
+        tokio::spawn(Brain::new(manners, address.port(), (signal, cluster)).run(asks));
         let asking = brain.clone();
         tokio::spawn(async move {
+            let mut number = 0;
             while let Ok((stream, _)) = listener.accept().await {
+                number += 1;
                 let (stream, writing) = stream.into_split();
                 let (out, outbox) = mpsc::channel(16);
                 let step = if manners.dribble { 1 } else { usize::MAX };
                 tokio::spawn(write(writing, outbox, step));
+                let mut ending = clusters.clone();
+                ending.mark_unchanged();
+                let cluster = ending.clone();
+                let closing = out.clone();
                 let connection = Connection {
                     manners,
+                    number,
+                    cluster,
                     port: address.port(),
                     stream,
                     out,
                     brain: asking.clone(),
                     changes: changes.clone(),
                 };
-                tokio::spawn(connection.run());
+                let running = tokio::spawn(connection.run());
+                tokio::spawn(async move {
+                    ending.changed().await.ok();
+                    running.abort();
+                    closing.send(None).await.ok();
+                });
             }
         });
         Self { address: address.to_string(), brain }
@@ -145,6 +163,12 @@ impl Fake {
 
     pub(crate) async fn trim(&self, partition: u32, low: u64) {
         self.ask(Ask::Trim(partition, low)).await;
+    }
+
+    /// All connections end and a server without a past is there: another cluster, which deals the
+    /// same ids again, to these logs.
+    pub(crate) async fn reborn(&self, logs: &[&'static str]) {
+        self.ask(Ask::Reborn(logs.to_vec())).await;
     }
 
     async fn ask(&self, ask: Ask) {
@@ -167,6 +191,10 @@ fn limits(manners: Manners) -> ConnectionLimits {
 
 struct Connection {
     manners: Manners,
+    /// How many connections there were, with this one.
+    number: u32,
+    /// The connection ends with the cluster that it was made to.
+    cluster: watch::Receiver<u64>,
     port: u16,
     stream: OwnedReadHalf,
     /// To the task that writes; a `None` closes.
@@ -193,6 +221,9 @@ impl Connection {
     async fn run(mut self) {
         let mut received = Vec::new();
         loop {
+            if self.cluster.has_changed().unwrap_or(true) {
+                return;
+            }
             let (kind, correlation, request, payload, consumed) =
                 match FrameDecoder::new(FrameLimits::FULL).next(&received) {
                     Decoded::Ready(frame, consumed) => {
@@ -228,7 +259,8 @@ impl Connection {
 
     async fn greet(&mut self, named: (Kind, Correlation)) {
         let protocol = match self.manners.greeting {
-            Greeting::Proper => 1,
+            Greeting::SilentOnce if self.number == 2 => return,
+            Greeting::Proper | Greeting::SilentOnce => 1,
             Greeting::Version(version) => version,
             Greeting::Refuse(code) => {
                 return obey(&self.out, Deed::Refuse(code.into()), named).await;
@@ -244,7 +276,7 @@ impl Connection {
             shard: 0,
             limits_fingerprint: 0,
             node: 7,
-            cluster: 9,
+            cluster: *self.cluster.borrow(),
             server_time: Timestamp::new(1_000_000),
             limits: limits(self.manners),
             server_version: "fake".to_owned(),

@@ -263,7 +263,73 @@ fn a_deleted_log_fails_its_records() {
         client.delete_log("events").await.unwrap();
         client.create_log("events", LogConfig::default()).await.unwrap();
         let error = producer.send(Record::new(b"0")).await.unwrap().await.unwrap_err();
-        assert!(matches!(error, ClientError::UnknownLog { .. }), "another log now: {error}");
+        assert!(matches!(error, ClientError::LogReplaced { .. }), "another log now: {error}");
+        client.delete_log("events").await.unwrap();
+        let mut producer = producer_of_a_log_that_goes(&client).await;
+        let error = producer.send(Record::new(b"0")).await.unwrap().await.unwrap_err();
+        assert!(matches!(error, ClientError::UnknownLog { .. }), "no such log now: {error}");
+    });
+}
+
+async fn producer_of_a_log_that_goes(client: &Client) -> pyralog_client::Producer {
+    client.create_log("passing", LogConfig::default()).await.unwrap();
+    let producer = client.producer("passing", eager(10)).await.unwrap();
+    client.delete_log("passing").await.unwrap();
+    producer
+}
+
+#[test]
+fn a_producer_never_sends_to_another_clusters_log_that_has_its_id() {
+    run(async {
+        for there_now in [&["another"][..], &["another", "events"], &["events"]] {
+            let (fake, client) = start(Manners::default(), 1).await;
+            let mut producer = client.producer("events", eager(10)).await.unwrap();
+            producer.send(Record::new(b"0")).await.unwrap().await.unwrap();
+            fake.append_fault(Fault::Swallow).await;
+            let flying = producer.send(Record::new(b"1")).await.unwrap();
+            while fake.values(0).await.len() < 2 {}
+            fake.reborn(there_now).await;
+            let error = flying.await.unwrap_err();
+            assert!(error.is_outcome_unknown(), "the former cluster may have it: {error}");
+            let error = producer.send(Record::new(b"2")).await.unwrap().await.unwrap_err();
+            let replaced = there_now.contains(&"events");
+            let expected = match &error {
+                ClientError::LogReplaced { name } => replaced && name == "events",
+                ClientError::UnknownLog { name } => !replaced && name == "events",
+                _ => false,
+            };
+            assert!(expected, "{there_now:?}: {error}");
+            assert_eq!(fake.values(0).await, [] as [&str; 0], "in the log with id 1");
+            // A new producer is one of the log that is there now.
+            if replaced {
+                produce(&client, eager(10), 3).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn what_waits_for_a_connection_is_sent_again_when_that_takes_too_long() {
+    run(async {
+        let manners = Manners { greeting: fake::Greeting::SilentOnce, ..Manners::default() };
+        let fake = Fake::start(manners).await;
+        let config = ClientConfig {
+            connect_timeout: Duration::from_millis(400),
+            request_timeout: Duration::from_millis(150),
+            ..config()
+        };
+        let client = Client::connect([&fake.address], config).await.unwrap();
+        let log = LogConfig { partitions: 2, ..LogConfig::default() };
+        client.create_log("events", log).await.unwrap();
+        // Shard 1 has no connection yet, and the first attempt to make one hangs.
+        let config = ProducerConfig {
+            partitioner: Partitioner::Fixed(PartitionId::new(1)),
+            delivery_timeout: Duration::from_secs(20),
+            ..eager(10)
+        };
+        let mut producer = client.producer("events", config).await.unwrap();
+        producer.send(Record::new(b"0")).await.unwrap().await.unwrap();
+        assert_eq!(fake.values(1).await, ["0"]);
     });
 }
 

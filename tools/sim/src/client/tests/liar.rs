@@ -1,6 +1,7 @@
 //! Against a server that says what the test tells it to: whatever a server or a network may do, the
 //! history says no more than the client can know.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use pyralog_client::{
@@ -28,13 +29,15 @@ enum Deed {
     Refuse(ErrorCode),
     /// Ends the connection without a word.
     Hang,
+    /// After the deed before it: who answers other connections from then on is another cluster.
+    Die,
     /// Says nothing on this connection any more.
     Mute,
 }
 
 /// What becomes of the requests other than the usual ones, in order; then all are met with
-/// silence.
-type Script = Rc<RefCell<Vec<Deed>>>;
+/// silence. And which cluster the server is.
+type Script = Rc<(RefCell<Vec<Deed>>, Cell<u64>)>;
 
 /// A client of a server that does the deeds of the script, one a request, and tells the routes of
 /// the log `a` to everybody who asks.
@@ -48,7 +51,7 @@ fn with_liar<F: Future<Output = ()> + 'static>(
         let address = listener.local_addr().unwrap();
         let mut deeds = deeds();
         deeds.reverse();
-        let script: Script = Rc::new(RefCell::new(deeds));
+        let script: Script = Rc::new((RefCell::new(deeds), Cell::new(1)));
         spawn(async move {
             while let Ok(stream) = listener.accept().await {
                 spawn(serve_one(stream, Rc::clone(&script))).detach();
@@ -77,7 +80,7 @@ async fn serve_one(mut stream: Stream, script: Script) {
                 }
             }
             ServerStep::Hello { consumed, .. } => {
-                machine.welcome(welcome(), &mut out);
+                machine.welcome(welcome(script.1.get()), &mut out);
                 consumed
             }
             ServerStep::Request { admitted, consumed, .. } => {
@@ -93,6 +96,7 @@ async fn serve_one(mut stream: Stream, script: Script) {
                         machine.refuse(admitted.token, &reply, &mut out).unwrap();
                     }
                     Deed::Hang => return,
+                    Deed::Die => unreachable!("no deed of a request"),
                     Deed::Mute => return std::future::pending().await,
                 }
                 consumed
@@ -105,6 +109,10 @@ async fn serve_one(mut stream: Stream, script: Script) {
             return;
         }
         machine.flushed(out.drain(..).len() as u64);
+        if matches!(script.0.borrow().last(), Some(Deed::Die)) {
+            drop(script.0.borrow_mut().pop());
+            script.1.set(script.1.get() + 1);
+        }
     }
 }
 
@@ -116,16 +124,16 @@ fn deed(request: &Request, script: &Script) -> Deed {
         let routes = Routes { version, shards: Vec::new(), logs, unknown: Vec::new() };
         return Deed::Answer(Response::Metadata(routes), Vec::new());
     }
-    script.borrow_mut().pop().unwrap_or(Deed::Mute)
+    script.0.borrow_mut().pop().unwrap_or(Deed::Mute)
 }
 
-fn welcome() -> Welcome {
+fn welcome(cluster: u64) -> Welcome {
     Welcome {
         protocol: 0,
         shard: 0,
         limits_fingerprint: 0,
         node: 1,
-        cluster: 1,
+        cluster,
         server_time: Timestamp::new(0),
         limits: server::ServerConfig::default().limits,
         server_version: "0".to_owned(),
@@ -323,6 +331,36 @@ fn a_batch_that_was_lost_and_then_its_session_is_unknown() {
 fn a_batch_that_is_refused_for_good_is_refused() {
     let deeds = || vec![Deed::Refuse(ErrorCode::InvalidBatch)];
     producer_ends_as(deeds, refused(ErrorCode::InvalidBatch), 1);
+}
+
+#[test]
+fn a_batch_never_goes_to_another_clusters_log_that_has_its_id() {
+    // The second cluster would acknowledge.
+    let deeds = || vec![appended(0, false), Deed::Die, appended(0, false), appended(0, false)];
+    with_liar(deeds, async move |client: SimClient, history| {
+        let mut producer = Producer::open(&client, "a", ProducerConfig::default()).await.unwrap();
+        for _ in 0..3 {
+            producer.append(FIRST, 1).await.unwrap();
+            producer.flush().await.unwrap();
+            client.reset_connections();
+        }
+        let acked = Outcome::Acked { attempt: 0, base_offset: 0, duplicate: false };
+        let refused = Outcome::Refused(Refusal::default());
+        assert_eq!(outcomes(&history), [acked, refused, refused]);
+    });
+}
+
+#[test]
+fn a_reader_never_reads_another_clusters_log_that_has_its_id() {
+    with_liar(
+        || vec![fetched(false), Deed::Die, brought(3, three_from(3))],
+        async |client: SimClient, _| {
+            let mut reader = reader(&client, StartFrom::Earliest).await;
+            assert!(matches!(reader.next().await, ReadStep::Batches(_)));
+            client.reset_connections();
+            assert!(matches!(reader.next().await, ReadStep::End(ReadEnd::LogGone)));
+        },
+    );
 }
 
 /// A reader of everything from `from` on.

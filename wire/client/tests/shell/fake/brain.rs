@@ -47,10 +47,15 @@ pub(super) struct Brain {
     append_faults: VecDeque<Fault>,
     fetch_faults: VecDeque<Fault>,
     changed: watch::Sender<()>,
+    cluster: watch::Sender<u64>,
 }
 
 impl Brain {
-    pub(super) fn new(manners: Manners, port: u16, changed: watch::Sender<()>) -> Self {
+    pub(super) fn new(
+        manners: Manners,
+        port: u16,
+        (changed, cluster): (watch::Sender<()>, watch::Sender<u64>),
+    ) -> Self {
         Self {
             port,
             logs: BTreeMap::new(),
@@ -58,6 +63,7 @@ impl Brain {
             append_faults: manners.append_faults.iter().copied().collect(),
             fetch_faults: manners.fetch_faults.iter().copied().collect(),
             changed,
+            cluster,
         }
     }
 
@@ -69,6 +75,13 @@ impl Brain {
                     drop(reply.send(deed));
                 }
                 Ask::Values(partition, reply) => drop(reply.send(self.values(partition))),
+                Ask::Reborn(logs) => {
+                    (self.logs, self.logs_made) = (BTreeMap::new(), 0);
+                    for log in logs {
+                        self.create(log, LogConfig::default());
+                    }
+                    self.cluster.send_modify(|cluster| *cluster += 1);
+                }
                 Ask::AppendFault(fault) => self.append_faults.push_back(fault),
                 Ask::Trim(partition, low) => {
                     let partition = self.first(partition);
@@ -106,10 +119,7 @@ impl Brain {
                 if self.logs.contains_key(&create.name) {
                     return Deed::Refuse(ErrorCode::LogExists.into());
                 }
-                self.logs_made += 1;
-                let (id, config) = (LogId::new(self.logs_made), create.config);
-                let partitions = (0..config.partitions).map(|_| Partition::default()).collect();
-                self.logs.insert(create.name.clone(), Log { id, config, partitions });
+                self.create(&create.name, create.config);
                 Deed::Answer(Response::CreateLog(self.describe(&create.name)), Vec::new())
             }
             Request::DeleteLog(delete) => match self.logs.remove(&delete.name) {
@@ -146,6 +156,13 @@ impl Brain {
             ),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn create(&mut self, name: &str, config: LogConfig) {
+        self.logs_made += 1;
+        let id = LogId::new(self.logs_made);
+        let partitions = (0..config.partitions).map(|_| Partition::default()).collect();
+        self.logs.insert(name.to_owned(), Log { id, config, partitions });
     }
 
     fn describe(&self, name: &str) -> LogDescription {
