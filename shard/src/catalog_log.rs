@@ -3,9 +3,16 @@
 //! One task takes the changes one at a time, so the order of the log is the order in which they are applied everywhere.
 //! A command is a record of its own in a control batch of the catalog's partition (log 0), and is applied only when it
 //! is on stable storage. Consensus will take the place of [`CatalogLog::persist`] and of nothing else here.
+//!
+//! A change is acknowledged when every core has applied it: from then on no core takes an append for a log that is gone.
+//! A core that does not answer in time gets it all the same, because it waits in its lane; the change is answered as
+//! `DeadlineExceeded`, and the next one is not begun before that core has caught up. So no replica misses a command or
+//! takes two in the wrong order, which would deal other ids there; and one that ends before finds all of them at the
+//! next start.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use pyralog_log::batch::{BuilderConfig, Decoder, Flags, Item, Items, Record, RowsBuilder};
@@ -15,8 +22,8 @@ use pyralog_log::limits::MEMORY_BYTES_MIN;
 use pyralog_log::partition::{AppendError, AppendNow, PartitionConfig, Storage};
 use pyralog_log::partition_file::Partition;
 use pyralog_log::recovery::RecoveryReport;
-use pyralog_runtime::channel::{Receiver, bounded, oneshot};
-use pyralog_runtime::{file, spawn_durable};
+use pyralog_runtime::channel::{OnceReceiver, Receiver, bounded, oneshot};
+use pyralog_runtime::{file, spawn_durable, time};
 use pyralog_wire::limits::MEMORY_BYTES_DEFAULT;
 use pyralog_wire::message::{AlterLog, CreateLog, Deleted};
 use pyralog_wire::{ErrorCode, ErrorReply, LogConfig, LogStorage, Request, Response};
@@ -25,7 +32,7 @@ use crate::asked::Asked;
 use crate::catalog::{Applied, Catalog, Command, LogEntry, decode, encode};
 use crate::config::DataConfig;
 use crate::flight::{Flight, Landing};
-use crate::limits::ADMIN_WAITING_MAX;
+use crate::limits::{ADMIN_WAITING_MAX, CALL_WAIT};
 use crate::message::{Answer, Question};
 use crate::ownership::CATALOG_LOG;
 use crate::partitions::{log_folder, recovery_line, recycle_folder};
@@ -208,13 +215,14 @@ pub(crate) fn serve(shard: &Rc<Shard>, log: CatalogLog) -> pyralog_runtime::Task
 }
 
 async fn run(shard: Rc<Shard>, log: CatalogLog, mut jobs: Receiver<AdminJob>) {
+    let mut behind = Behind::default();
     // The senders are dropped when the core drains: then the line ends.
     while let Some(AdminJob { asked, request }) = jobs.recv().await {
         if shard.phase() >= Phase::Draining {
             asked.refuse(ErrorCode::ShuttingDown);
             continue;
         }
-        match change(&shard, &log, request).await {
+        match change(&shard, (&log, &mut behind), request).await {
             Ok(response) => asked.reply(response),
             Err(error) => asked.refuse(error),
         }
@@ -224,9 +232,13 @@ async fn run(shard: Rc<Shard>, log: CatalogLog, mut jobs: Receiver<AdminJob>) {
 
 async fn change(
     shard: &Rc<Shard>,
-    log: &CatalogLog,
+    (log, behind): (&CatalogLog, &mut Behind),
     request: Request,
 ) -> Result<Response, ErrorReply> {
+    behind.catch_up(Duration::ZERO).await;
+    if let Some((to, _)) = behind.owed.first() {
+        return Err(busy(&format!("shard {to} has not made the change before this one yet")));
+    }
     let command = match &request {
         Request::CreateLog(create) => create_command(shard, create)?,
         Request::AlterLog(alter) => alter_command(shard, alter)?,
@@ -238,7 +250,7 @@ async fn change(
     };
     shard.catalog.borrow().check(&command).map_err(|error| refusal(&error))?;
     log.persist(shard, &command).await?;
-    let applied = apply_everywhere(shard, command).await?;
+    let applied = apply_everywhere(shard, behind, command).await?;
     match applied {
         Applied::Created(entry) => Ok(Response::CreateLog(full_description(shard, &entry).await?)),
         Applied::Altered(entry) => Ok(Response::AlterLog(full_description(shard, &entry).await?)),
@@ -319,21 +331,56 @@ fn require_memory(
     ))
 }
 
-/// Applies a command on this core and then on all others; resolves when all have.
-async fn apply_everywhere(shard: &Rc<Shard>, command: Command) -> Result<Applied, ErrorReply> {
+/// The cores that have not answered yet that they have made the last change.
+#[derive(Debug, Default)]
+struct Behind {
+    owed: Vec<(usize, OnceReceiver<Answer>)>,
+}
+
+impl Behind {
+    /// Waits for them, together for at most this long. Returns what did not go as it should on those that answered; the
+    /// others stay.
+    async fn catch_up(&mut self, most: Duration) -> Vec<String> {
+        let deadline = time::now() + most;
+        let waiting = self.owed.drain(..).map(|(to, mut answer)| async move {
+            match time::timeout_at(deadline, &mut answer).await {
+                Ok(Ok(Answer::Applied(problems))) => (problems, None),
+                // A core that ended serves nothing: the next start gives it the whole catalog.
+                Ok(_) => (vec![format!("shard {to} has ended")], None),
+                Err(_elapsed) => (Vec::new(), Some((to, answer))),
+            }
+        });
+        let mut problems = Vec::new();
+        for (found, owed) in join_all(waiting).await {
+            problems.extend(found);
+            self.owed.extend(owed);
+        }
+        problems
+    }
+}
+
+/// Applies a command on this core and then on all others; resolves when all have, or after [`CALL_WAIT`].
+async fn apply_everywhere(
+    shard: &Rc<Shard>,
+    behind: &mut Behind,
+    command: Command,
+) -> Result<Applied, ErrorReply> {
+    assert!(behind.owed.is_empty(), "a core makes one change at a time");
     let (applied, mut problems) = apply_here(shard, &command).await;
     let others = (0..shard.shards).filter(|to| *to != shard.index);
-    let questions = others.map(|to| {
-        let command = command.clone();
-        async move { (to, shard.ask(to, Question::Apply(command)).await) }
-    });
-    for (to, answer) in join_all(questions).await {
-        match answer {
-            Some(Answer::Applied(found)) => problems.extend(found),
-            _ => problems.push(format!("shard {to} did not answer")),
-        }
-    }
+    behind.owed = others.map(|to| (to, shard.tell(to, Question::Apply(command.clone())))).collect();
+    problems.extend(behind.catch_up(CALL_WAIT).await);
     let applied = applied.ok_or(ErrorCode::Internal)?;
+    if !behind.owed.is_empty() {
+        let shards: Vec<String> = behind.owed.iter().map(|(to, _)| to.to_string()).collect();
+        let text = format!(
+            "the change is on stable storage, but these shards have not made it within {CALL_WAIT:?}: {}; they will before any other change, and at the latest after a restart",
+            shards.join(", ")
+        );
+        tracing::error!("{text}");
+        return Err(ErrorReply::new(ErrorCode::DeadlineExceeded, text));
+    }
+    // Files of a deleted log that could not be removed are served by nobody, and go at the next start.
     if problems.is_empty() || matches!(applied, Applied::Deleted(_)) {
         return Ok(applied);
     }
@@ -377,3 +424,6 @@ async fn remove_folder(folder: &std::path::Path) {
         tracing::debug!(folder = %folder.display(), %error, "an empty folder is left over");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,8 @@ pub(crate) async fn run(shard: Rc<Shard>, mut inbox: Inbox<Message>) {
     }
 }
 
-fn receive(shard: &Rc<Shard>, origin: Origin, message: Message) {
+/// Takes one message.
+pub(crate) fn receive(shard: &Rc<Shard>, origin: Origin, message: Message) {
     match (message, origin) {
         (Message::Forward(forward), Origin::Shard(from)) => {
             request::forwarded(shard, from, forward);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pyralog_log::ids::Timestamp;
 use pyralog_runtime::buffer;
-use pyralog_runtime::channel::{Event, Listener, OnceSender, Sender, oneshot};
+use pyralog_runtime::channel::{Event, Listener, OnceReceiver, OnceSender, Sender, oneshot};
 use pyralog_runtime::mesh::{Lanes, Refused};
 use pyralog_runtime::net;
 use pyralog_runtime::time::{self, Monotonic};
@@ -171,7 +171,7 @@ impl Shard {
     }
 
     /// Sends to another core. If its lane is full the message waits its turn in a queue of this core, so only what is
-    /// bounded elsewhere goes this way: answers.
+    /// bounded elsewhere goes this way: answers, and changes of the catalog.
     pub(crate) fn post(&self, to: usize, message: Message) {
         if !self.late.borrow().is_empty() {
             self.late.borrow_mut().push_back((to, message));
@@ -253,6 +253,15 @@ impl Shard {
         let answer = time::timeout(most, exchange).await;
         drop(self.calls.borrow_mut().remove(call));
         answer.ok().flatten()
+    }
+
+    /// Tells another core something that it must not miss, after everything it was told before. The answer may take as
+    /// long as it takes; `Err` when the core has ended. Only for what is bounded elsewhere, as [`Shard::post`].
+    pub(crate) fn tell(&self, to: usize, question: Question) -> OnceReceiver<Answer> {
+        let (sender, receiver) = oneshot();
+        let call = self.calls.borrow_mut().insert(sender);
+        self.post(to, Message::Ask { call, question: Box::new(question) });
+        receiver
     }
 
     /// An answer came.
