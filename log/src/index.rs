@@ -31,6 +31,23 @@ pub struct Entry {
     pub time_before: Timestamp,
 }
 
+impl Entry {
+    /// Where a walk from here starts.
+    #[must_use]
+    pub const fn start(&self) -> Start {
+        Start { position: self.position, offset: self.offset }
+    }
+}
+
+/// Where a walk through a segment starts: a batch, or the mark of its group, lies there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The place.
+    pub position: FilePosition,
+    /// Offset of the first record at or behind it.
+    pub offset: Offset,
+}
+
 /// The index of one segment. Invariant: entries rise in all three fields, the first two strictly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
@@ -100,9 +117,10 @@ impl Index {
 
     /// Where to start walking to reach the batch that contains `offset`: at or before that batch.
     #[must_use]
-    pub fn position_of(&self, offset: Offset) -> FilePosition {
+    pub fn start_of(&self, offset: Offset) -> Start {
         let after = self.entries.partition_point(|entry| entry.offset <= offset);
-        after.checked_sub(1).map_or(FilePosition::STREAM_START, |at| self.entries[at].position)
+        let beginning = Start { position: FilePosition::STREAM_START, offset: self.base };
+        after.checked_sub(1).map_or(beginning, |at| self.entries[at].start())
     }
 
     /// Where to start walking to reach the first batch with a record created at or after `time`, or
@@ -221,9 +239,11 @@ mod tests {
             let decoded = Index::decode(&index.encode(5), 5, Offset::new(100));
             assert_eq!(decoded.as_ref(), Ok(&index));
             for (header, position) in &all {
-                let start = index.position_of(header.owner.base_offset);
-                assert!(start <= *position, "the walk starts beyond its target");
-                assert!(position.since(start) < INDEX_INTERVAL_BYTES + 70_000);
+                let start = index.start_of(header.owner.base_offset);
+                assert!(start.position <= *position, "the walk starts beyond its target");
+                let first = all.iter().find(|(_, position)| start.position == *position);
+                assert_eq!(first.map(|(header, _)| header.owner.base_offset), Some(start.offset));
+                assert!(position.since(start.position) < INDEX_INTERVAL_BYTES + 70_000);
             }
             let wanted = Timestamp::new(i64::from(wanted));
             let first = all.iter().find(|(header, _)| header.max_create_time >= wanted);

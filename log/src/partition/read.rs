@@ -6,9 +6,9 @@ use pyralog_runtime::buffer::Slice;
 
 use super::{Closed, Machine};
 use crate::ids::{Offset, Timestamp};
+use crate::index::Start;
 use crate::limits::DAMAGES_MAX;
 use crate::recovery::Damage;
-use crate::segment::FilePosition;
 use crate::tail::Span;
 
 /// Where the records are that a reader asks for.
@@ -38,7 +38,7 @@ pub(crate) struct FilePlan {
     /// No record at or above it.
     pub(crate) limit: Offset,
     /// Where to start walking, if the index is at hand.
-    pub(crate) start: Option<FilePosition>,
+    pub(crate) start: Option<Start>,
 }
 
 impl Machine {
@@ -95,7 +95,7 @@ impl Machine {
         let damage = self.damages.iter().filter(behind).map(|damage| damage.offsets.start).min();
         let limit = damage.map_or(limit, |start| start.min(limit));
         if from >= self.head.segment {
-            let (segment, start) = (self.head.segment, self.head.index.position_of(from));
+            let (segment, start) = (self.head.segment, self.head.index.start_of(from));
             return FilePlan { segment, closed: None, from, limit, start: Some(start) };
         }
         let after = self.closed.partition_point(|closed| closed.base <= from);
@@ -140,8 +140,16 @@ impl Machine {
         self.tail.first_created(time)
     }
 
-    /// Notes damage that a reader met; it is not written down, a recovery will find it.
+    /// Notes damage that a reader met; it is not written down, a recovery will find it. It replaces
+    /// what it covers and is not a place to step over.
     pub(crate) fn note_damage(&mut self, damage: Damage) {
+        let covers = |known: &Damage| {
+            known.segment == damage.segment
+                && known.positions.is_empty()
+                && damage.offsets.start <= known.offsets.start
+                && known.offsets.end <= damage.offsets.end
+        };
+        self.damages.retain(|known| *known == damage || !covers(known));
         if !self.damages.contains(&damage) && self.damages.len() < DAMAGES_MAX {
             self.damages.push(damage);
         }

@@ -1,11 +1,22 @@
 //! Walks the items of a segment that a read brought, to the batches that a reader gets.
+//!
+//! A disk may hand out what was written elsewhere, or what it held before a write that it lost: whole
+//! groups, with sound checksums. So nothing is taken because it is sound; it has to be what belongs
+//! there. The offset at the start is known, every batch begins where the one before it ended, a mark
+//! is of this file and of its own place (its stamp says both) and of the life that wrote there, and
+//! a group ends where its mark says. What a walk that starts within a group meets before the first
+//! mark is told by its offset alone.
 
 use std::ops::Range;
 
 use super::FilePlan;
 use crate::batch::{Batch, BatchHeader, HEADER_BYTES, MARK_BYTES, MARK_MAGIC, verify_header};
 use crate::ids::{Offset, Timestamp};
+use crate::index::Start;
 use crate::layout::u32_at;
+use crate::mark::{Incarnation, Mark, MarkFlags, StampKey};
+use crate::recovery::Damage;
+use crate::recovery::scan::Opening;
 use crate::segment::FilePosition;
 
 /// What a reader looks for.
@@ -15,6 +26,17 @@ pub(crate) enum Target {
     Offset(usize),
     /// The first batch with a record created at or after this.
     Time(Timestamp),
+}
+
+/// What is known of the file that is walked through.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// Stamps its marks.
+    pub(crate) key: StampKey,
+    /// Where this life of the partition began.
+    pub(crate) opening: Opening,
+    /// Its damages: places to step over.
+    pub(crate) holes: Vec<Damage>,
 }
 
 /// What comes next.
@@ -27,34 +49,34 @@ pub(crate) enum Walked {
     Found { bytes: Range<usize>, offsets: Range<Offset>, end: FilePosition },
     /// There is no such record below the limit.
     Nothing,
-    /// What lies there is no batch that belongs there. If its header is sound, these are its end
-    /// and its records.
-    Damaged(FilePosition, Option<(FilePosition, Range<Offset>)>),
+    /// What lies there is not what belongs there: the place and the offset of the first record that
+    /// is missing. If it is one batch whose header belongs there, the second is where it ends.
+    Damaged(Start, Option<Start>),
 }
 
-/// A walk through one segment.
+/// A walk through one segment. Invariant: the record at `expected` belongs at `position`.
 #[derive(Debug)]
 pub(crate) struct Walk {
+    segment: Offset,
     from: Offset,
     limit: Offset,
     target: Target,
-    /// Damaged places to step over, in order.
-    holes: Vec<Range<FilePosition>>,
+    known: Known,
     position: FilePosition,
-    /// Offset of the batch at the position, once one was met.
-    expected: Option<Offset>,
+    expected: Offset,
+    /// Where the group ends that the position is in or behind, once a mark was met.
+    group_end: Option<FilePosition>,
+    /// The life that wrote the last mark, once one was met.
+    incarnation: Option<Incarnation>,
 }
 
 impl Walk {
     /// Starts at `start`, which is a batch or a mark.
-    pub(crate) fn new(
-        plan: &FilePlan,
-        start: FilePosition,
-        target: Target,
-        holes: Vec<Range<FilePosition>>,
-    ) -> Self {
-        let FilePlan { from, limit, .. } = *plan;
-        Self { from, limit, target, holes, position: start, expected: None }
+    pub(crate) fn new(plan: &FilePlan, start: Start, target: Target, known: Known) -> Self {
+        let FilePlan { segment, from, limit, .. } = *plan;
+        let Start { position, offset: expected } = start;
+        let (group_end, incarnation) = (None, None);
+        Self { segment, from, limit, target, known, position, expected, group_end, incarnation }
     }
 
     /// Where the bytes to read start.
@@ -69,30 +91,30 @@ impl Walk {
         let mut found: Option<(Range<usize>, Range<Offset>)> = None;
         let stopped = loop {
             self.position = start.plus(at as u64);
-            if self.is_done() {
+            if self.expected >= self.limit {
                 break Walked::Nothing;
             }
-            if let Some(hole) = self.holes.iter().find(|hole| hole.contains(&self.position)) {
-                self.position = hole.end;
-                self.expected = None;
-                break Walked::Need(hole.end, 0);
+            if self.skips_hole() {
+                break Walked::Need(self.position, 0);
             }
             let rest = bytes.get(at..).unwrap_or_default();
             if rest.len() < HEADER_BYTES && !is_mark(rest) {
                 break self.need(HEADER_BYTES, at_end && at <= bytes.len());
             }
             if is_mark(rest) {
+                if !self.enters_group(rest) {
+                    break self.damaged(None);
+                }
                 at += MARK_BYTES;
                 continue;
             }
             let Some(header) = self.header(rest) else {
-                break Walked::Damaged(self.position, None);
+                break self.damaged(None);
             };
-            let next = header.next_offset();
-            if header.owner.base_offset >= self.limit || next > self.limit {
+            let (next, len) = (header.next_offset(), header.total_len());
+            if next > self.limit {
                 break Walked::Nothing;
             }
-            let len = header.total_len();
             if self.takes(&header) {
                 let end = at + len;
                 let taken = found.as_ref().map(|(bytes, _)| bytes.start);
@@ -102,17 +124,16 @@ impl Walk {
                 if taken.is_some_and(|start| end - start > self.bytes_max()) {
                     break Walked::Nothing;
                 }
-                let first = header.owner.base_offset;
                 // The disk is slower than the checksum: a rotten body is found here, with its range,
                 // and not by every client.
                 if Batch::parse(&rest[..len]).and_then(Batch::verify).is_err() {
-                    let batch = (self.position.plus(len as u64), first..next);
-                    break Walked::Damaged(self.position, Some(batch));
+                    let position = self.position.plus(len as u64);
+                    break self.damaged(Some(Start { position, offset: next }));
                 }
-                let (range, offsets) = found.get_or_insert((at..end, first..next));
+                let (range, offsets) = found.get_or_insert((at..end, self.expected..next));
                 (range.end, offsets.end) = (end, next);
             }
-            self.expected = Some(next);
+            self.expected = next;
             at += len;
         };
         match found {
@@ -125,16 +146,53 @@ impl Walk {
     }
 
     /// More bytes, unless the file has none.
-    const fn need(&self, len: usize, at_end: bool) -> Walked {
-        if at_end { Walked::Damaged(self.position, None) } else { Walked::Need(self.position, len) }
+    fn need(&self, len: usize, at_end: bool) -> Walked {
+        if at_end { self.damaged(None) } else { Walked::Need(self.position, len) }
     }
 
-    /// The header of a batch that belongs here.
+    fn damaged(&self, end: Option<Start>) -> Walked {
+        Walked::Damaged(Start { position: self.position, offset: self.expected }, end)
+    }
+
+    /// Steps over the hole at the position, if there is one.
+    fn skips_hole(&mut self) -> bool {
+        let at = |hole: &&Damage| hole.positions.contains(&self.position);
+        let Some(hole) = self.known.holes.iter().find(at) else { return false };
+        let end = hole.positions.end;
+        (self.position, self.expected) = (end, hole.offsets.end);
+        self.group_end = self.group_end.filter(|group_end| end <= *group_end);
+        self.incarnation = None;
+        true
+    }
+
+    /// Whether the mark is the one that belongs at the position.
+    fn enters_group(&mut self, bytes: &[u8]) -> bool {
+        let Ok(mark) = Mark::decode(bytes, self.position, self.known.key) else { return false };
+        let here = mark.base_offset == self.expected
+            && self.group_end.is_none_or(|end| end == self.position)
+            && self.is_in_turn(&mark);
+        (self.group_end, self.incarnation) = (Some(mark.next_position()), Some(mark.incarnation));
+        here
+    }
+
+    /// Whether the life that wrote the mark is the one that wrote there last.
+    fn is_in_turn(&self, mark: &Mark) -> bool {
+        let Opening { segment, position, incarnation } = self.known.opening;
+        if (self.segment, self.position) >= (segment, position) {
+            return mark.incarnation == incarnation;
+        }
+        let opens = mark.flags.contains(MarkFlags::OPENING);
+        let follows = |before| mark.incarnation == before || mark.incarnation > before && opens;
+        mark.incarnation < incarnation && self.incarnation.is_none_or(follows)
+    }
+
+    /// The header of the batch that belongs here.
     fn header(&self, bytes: &[u8]) -> Option<BatchHeader> {
         let header = BatchHeader::parse(bytes).ok()?;
         verify_header(bytes).ok()?;
-        let base = header.owner.base_offset;
-        self.expected.is_none_or(|expected| expected == base).then_some(header)
+        let end = self.position.plus(header.total_len() as u64);
+        let inside = self.group_end.is_none_or(|group_end| end <= group_end);
+        (inside && header.owner.base_offset == self.expected).then_some(header)
     }
 
     fn takes(&self, header: &BatchHeader) -> bool {
@@ -142,11 +200,6 @@ impl Walk {
             Target::Offset(_) => header.next_offset() > self.from,
             Target::Time(time) => header.max_create_time >= time,
         }
-    }
-
-    /// Whether everything below the limit was walked through.
-    fn is_done(&self) -> bool {
-        self.expected.is_some_and(|expected| expected >= self.limit)
     }
 
     const fn bytes_max(&self) -> usize {
@@ -160,3 +213,6 @@ impl Walk {
 fn is_mark(bytes: &[u8]) -> bool {
     bytes.len() >= MARK_BYTES && u32_at(bytes, 0) == MARK_MAGIC
 }
+
+#[cfg(test)]
+mod tests;

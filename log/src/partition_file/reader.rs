@@ -10,9 +10,10 @@ use pyralog_runtime::{IoError, yield_if_needed};
 
 use super::{Files, OpenSegments, Partition, Shell};
 use crate::ids::{Offset, Timestamp};
-use crate::index::Index;
+use crate::index::{Index, Start};
 use crate::limits::{CLOSED_SEGMENTS_OPEN_MAX, READ_BYTES_MAX};
-use crate::partition::walk::{Target, Walk, Walked};
+use crate::mark::StampKey;
+use crate::partition::walk::{Known, Target, Walk, Walked};
 use crate::partition::{Closed, FilePlan, Located, Phase, Read, ReadError};
 use crate::recovery::Damage;
 use crate::recovery::scan::{Event, Scan, Subject};
@@ -147,7 +148,8 @@ impl Shell {
     ) -> Result<(Slice, Range<Offset>), ReadError> {
         let (source, start) = self.open_source(files, plan).await?;
         let start = files.readers.cursor(plan).unwrap_or(start);
-        let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), self.holes(plan.segment));
+        let known = self.known(files, &source, plan);
+        let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), known);
         let len = bytes_max.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
         let (bytes, walked) = walk_file(&source, &mut walk, len).await?;
         match walked {
@@ -156,7 +158,7 @@ impl Shell {
                 files.readers.remember(cursor);
                 Ok((bytes.slice(range), offsets))
             }
-            Walked::Damaged(position, batch) => Err(self.damaged(&source, plan, (position, batch))),
+            Walked::Damaged(at, end) => Err(self.damaged(&source, plan, (at, end))),
             Walked::Nothing | Walked::Need(..) => Err(self.damaged(&source, plan, (start, None))),
         }
     }
@@ -166,13 +168,14 @@ impl Shell {
         &self,
         files: &Files,
         plan: &FilePlan,
-    ) -> Result<(Source, FilePosition), ReadError> {
+    ) -> Result<(Source, Start), ReadError> {
         if let Some(closed) = &plan.closed {
             let segment = self.open_closed(files, closed).await?;
-            let start = segment.index.position_of(plan.from);
+            let start = segment.index.start_of(plan.from);
             Ok((Source::Closed(segment), start))
         } else {
-            let start = plan.start.unwrap_or(FilePosition::STREAM_START);
+            let beginning = Start { position: FilePosition::STREAM_START, offset: plan.segment };
+            let start = plan.start.unwrap_or(beginning);
             Ok((Source::Head(Rc::clone(&files.head.borrow())), start))
         }
     }
@@ -206,10 +209,9 @@ impl Shell {
 
     /// Makes the index of a closed segment from the segment.
     async fn make_index(&self, file: &DirectFile, closed: &Closed) -> Result<Index, ReadError> {
-        let key = crate::mark::StampKey::new(closed.generation, self.log, self.partition);
         let mut scan = Scan::new(Subject {
             segment: closed.base,
-            key,
+            key: self.key(closed),
             file_len: closed.end_position.get(),
             last: false,
             promised: closed.end,
@@ -235,34 +237,45 @@ impl Shell {
         Ok(index)
     }
 
-    /// Damaged places of a segment, which a walk steps over.
-    fn holes(&self, segment: Offset) -> Vec<Range<FilePosition>> {
+    /// What a walk through the file of a plan has to know.
+    fn known(&self, files: &Files, source: &Source, plan: &FilePlan) -> Known {
+        let key = match (source, &plan.closed) {
+            (Source::Closed(_), Some(closed)) => self.key(closed),
+            (Source::Head(head), _) => head.header().key(),
+            (Source::Closed(_), None) => unreachable!("the plan of a closed segment says so"),
+        };
         let machine = self.machine.borrow();
-        let ours = machine.damages().iter().filter(|damage| damage.segment == segment);
-        ours.filter(|damage| damage.positions.start < damage.positions.end)
-            .map(|damage| damage.positions.clone())
-            .collect()
+        let ours = machine.damages().iter().filter(|damage| damage.segment == plan.segment);
+        let holes = ours.filter(|damage| !damage.positions.is_empty()).cloned().collect();
+        Known { key, opening: files.opening, holes }
     }
 
-    /// A walk met what it cannot read: one batch, or everything up to the next that the index knows.
+    /// What stamps the marks of a closed segment.
+    const fn key(&self, closed: &Closed) -> StampKey {
+        StampKey::new(closed.generation, self.log, self.partition)
+    }
+
+    /// A walk met what it cannot read: one batch, or everything up to the next that the index knows
+    /// and readers may see.
     fn damaged(
         &self,
         source: &Source,
         plan: &FilePlan,
-        (position, batch): (FilePosition, Option<(FilePosition, Range<Offset>)>),
+        (at, end): (Start, Option<Start>),
     ) -> ReadError {
         let mut machine = self.machine.borrow_mut();
         let after = match source {
-            Source::Head(_) => machine.head().index.entry_after(position),
-            Source::Closed(segment) => segment.index.entry_after(position),
+            Source::Head(_) => machine.head().index.entry_after(at.position),
+            Source::Closed(segment) => segment.index.entry_after(at.position),
         };
-        let (to, offsets) = batch.unwrap_or_else(|| {
-            let end = after.map_or(plan.limit, |entry| entry.offset.min(plan.limit));
-            let end = end.max(plan.from.next().unwrap_or(Offset::MAX));
-            (after.map_or(position, |entry| entry.position), plan.from..end)
-        });
-        let (segment, positions) = (plan.segment, position..to);
-        let damage = Damage { segment, positions, offsets: offsets.clone() };
+        let after = after.filter(|entry| entry.offset <= plan.limit).map(|entry| entry.start());
+        let from = at.offset.max(plan.from);
+        // Without an end the place is met again by whoever reads on behind it.
+        let (positions, offsets) = match end.or(after).filter(|end| end.offset > from) {
+            Some(end) => (at.position..end.position, at.offset..end.offset),
+            None => (at.position..at.position, from..plan.limit.max(from)),
+        };
+        let damage = Damage { segment: plan.segment, positions, offsets: offsets.clone() };
         tracing::error!(log = %self.log, partition = %self.partition, %damage, "damaged records");
         machine.note_damage(damage);
         ReadError::Damaged { offsets }
@@ -282,13 +295,11 @@ impl Shell {
             Source::Closed(segment) => segment.index.entry_of_time(time),
         };
         let Some(entry) = entry.filter(|entry| entry.offset < plan.limit) else { return Ok(None) };
-        let target = Target::Time(time);
-        let mut walk = Walk::new(&plan, entry.position, target, self.holes(plan.segment));
+        let known = self.known(files, &source, &plan);
+        let mut walk = Walk::new(&plan, entry.start(), Target::Time(time), known);
         match walk_file(&source, &mut walk, READ_BYTES_MAX).await?.1 {
             Walked::Found { offsets, .. } => Ok(Some(offsets.start)),
-            Walked::Damaged(position, batch) => {
-                Err(self.damaged(&source, &plan, (position, batch)))
-            }
+            Walked::Damaged(at, end) => Err(self.damaged(&source, &plan, (at, end))),
             Walked::Nothing | Walked::Need(..) => Ok(None),
         }
     }
@@ -350,12 +361,12 @@ impl Readers {
     }
 
     /// Where the batch at the plan's offset starts, if a reader stopped there.
-    fn cursor(&self, plan: &FilePlan) -> Option<FilePosition> {
+    fn cursor(&self, plan: &FilePlan) -> Option<Start> {
         let cursors = self.cursors.borrow();
         let found = cursors
             .iter()
             .find(|cursor| cursor.segment == plan.segment && cursor.offset == plan.from);
-        found.map(|cursor| cursor.position)
+        found.map(|cursor| Start { position: cursor.position, offset: cursor.offset })
     }
 
     fn remember(&self, cursor: Cursor) {

@@ -11,9 +11,11 @@ mod life;
 use std::collections::BTreeMap;
 
 use super::disk::{File, Random, Taken};
-use super::walk::{Target, Walk, Walked};
+use super::walk::{Known, Target, Walk, Walked};
 use super::*;
 use crate::batch::{BatchHeader, Items};
+use crate::index::Start;
+use crate::recovery::scan::Opening;
 use crate::testing::segment_header;
 
 /// How a piece of work ends.
@@ -50,6 +52,8 @@ pub(super) struct World {
     /// Highest high watermark that readers saw.
     seen: Offset,
     generations: u64,
+    /// Where this life began.
+    opening: Opening,
 }
 
 impl World {
@@ -96,6 +100,11 @@ impl World {
             acknowledged: [Offset::ZERO; 3],
             seen: Offset::ZERO,
             generations: 1,
+            opening: Opening {
+                segment: Offset::ZERO,
+                position: FilePosition::STREAM_START,
+                incarnation: Incarnation::new(1),
+            },
         }
     }
 
@@ -383,9 +392,13 @@ impl World {
     /// Walks the file of a plan as the shell does, a few bytes at a time.
     fn read_file(&self, plan: &FilePlan) -> (Vec<u8>, Offset, Offset) {
         assert!(plan.from < plan.limit, "{plan:?}: nothing of it is on disk");
-        let content = self.files[&plan.segment].content();
-        let start = plan.start.unwrap_or(FilePosition::STREAM_START);
-        let mut walk = Walk::new(plan, start, Target::Offset(2000), Vec::new());
+        let file = &self.files[&plan.segment];
+        let content = file.content();
+        let beginning = Start { position: FilePosition::STREAM_START, offset: plan.segment };
+        let start = plan.start.unwrap_or(beginning);
+        let key = segment_header(file.generation, plan.segment).key();
+        let known = Known { key, opening: self.opening, holes: Vec::new() };
+        let mut walk = Walk::new(plan, start, Target::Offset(2000), known);
         let mut wanted = 256;
         loop {
             let at = usize::try_from(walk.position().get()).unwrap();

@@ -139,6 +139,7 @@ impl World {
         block[..lead].copy_from_slice(&content.get(start..at).unwrap_or_default()[..lead]);
         block[lead..lead + 64].copy_from_slice(&mark.encode(key));
         file.write_synced(start, &block);
+        self.opening = Opening { segment, position: end.position, incarnation };
         let position = end.position.plus(64);
         let carry = block[..position.in_block()].to_vec();
         let recovered = Recovered {
