@@ -131,10 +131,19 @@ fn matches_facts(pattern: &Pattern, facts: Facts) -> bool {
 pub enum HeaderFound {
     /// Sound, and it names this partition and the base offset of the file name.
     Ours,
-    /// Sound, but of another log, partition or base offset.
+    /// Sound, and it names this partition and no base offset, as in a file that is prepared: the
+    /// write that put the base offset there was lost.
+    Unnamed,
+    /// Sound, but of another log, partition or base offset: no header that was written under this
+    /// name, so the writes of that were lost.
     Foreign,
     /// Both copies are damaged.
     Damaged,
+}
+
+impl HeaderFound {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ours, Self::Unnamed, Self::Foreign, Self::Damaged];
 }
 
 /// What to do with a segment file.
@@ -142,7 +151,8 @@ pub enum HeaderFound {
 pub enum FileRow {
     /// Scan it.
     Scan,
-    /// Write the header again with the generation that the checkpoint remembers, then scan it.
+    /// Write the header again, with the generation that the checkpoint remembers, or else the one
+    /// that it has, then scan it.
     Mend,
     /// Nothing in it can be told from a former life: move the file to quarantine and report its
     /// offsets as damaged.
@@ -150,12 +160,17 @@ pub enum FileRow {
 }
 
 /// The row for a segment file; `remembered`: the checkpoint knows its generation.
+///
+/// A file is a segment of its partition because of its name, which it gets after its header. So a
+/// header that says otherwise is damage, and never says that nothing was written here.
 #[must_use]
 pub const fn decide_file(header: HeaderFound, remembered: bool) -> FileRow {
     match (header, remembered) {
         (HeaderFound::Ours, _) => FileRow::Scan,
-        (HeaderFound::Damaged, true) => FileRow::Mend,
-        (HeaderFound::Damaged, false) | (HeaderFound::Foreign, _) => FileRow::Quarantine,
+        (HeaderFound::Unnamed, _) | (HeaderFound::Foreign | HeaderFound::Damaged, true) => {
+            FileRow::Mend
+        }
+        (HeaderFound::Foreign | HeaderFound::Damaged, false) => FileRow::Quarantine,
     }
 }
 
@@ -264,13 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sound_header_of_ours_or_a_remembered_generation_is_scanned() {
-        let headers = [HeaderFound::Ours, HeaderFound::Foreign, HeaderFound::Damaged];
-        let rows = headers.map(|header| (decide_file(header, false), decide_file(header, true)));
+    fn a_file_is_scanned_whenever_its_generation_is_known() {
+        let rows =
+            HeaderFound::ALL.map(|header| [false, true].map(|known| decide_file(header, known)));
         let expected = [
-            (FileRow::Scan, FileRow::Scan),
-            (FileRow::Quarantine, FileRow::Quarantine),
-            (FileRow::Quarantine, FileRow::Mend),
+            [FileRow::Scan, FileRow::Scan],
+            [FileRow::Mend, FileRow::Mend],
+            [FileRow::Quarantine, FileRow::Mend],
+            [FileRow::Quarantine, FileRow::Mend],
         ];
         assert_eq!(rows, expected);
     }

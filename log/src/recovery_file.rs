@@ -30,7 +30,7 @@ use crate::segment::{
 use crate::segment_file::{self, NEXT_NAME, SegmentFile, header_block};
 use crate::sessions::Sessions;
 pub(crate) use advisory::{Window, read_index};
-use advisory::{read_checkpoint, read_damages};
+use advisory::{read_checkpoint, read_damages, remove_temporary};
 
 /// Directory, beside the segments, to which damaged bytes are copied.
 pub const QUARANTINE_NAME: &str = "quarantine";
@@ -112,12 +112,17 @@ impl<'a> Recovery<'a> {
         dir: &'a Path,
         recycle: &'a Path,
     ) -> Result<Self, OpenError> {
+        let entries = file::list_dir(dir).await?;
+        remove_temporary(dir, &entries).await;
         let mut segments = Vec::new();
-        for entry in file::list_dir(dir).await? {
+        for entry in entries {
             if let Some(base) = parse_segment_name(&entry.name) {
                 segments.push(Found { base, len: entry.len });
             } else if entry.name == NEXT_NAME {
                 segment_file::discard(&dir.join(NEXT_NAME), recycle).await?;
+            } else if entry.name == QUARANTINE_NAME {
+                let quarantine = dir.join(QUARANTINE_NAME);
+                remove_temporary(&quarantine, &file::list_dir(&quarantine).await?).await;
             }
         }
         segments.sort_by_key(|segment| segment.base);
@@ -253,25 +258,20 @@ impl<'a> Recovery<'a> {
         let file = DirectFile::open(&path).await?;
         let block = file.read(0, SEGMENT_HEADER_BYTES).await?;
         let header = SegmentHeader::decode(&block);
-        let identity = (self.config.log, self.config.partition, Some(found.base));
-        let state = match &header {
-            Some(header) if (header.log, header.partition, header.base_offset) == identity => {
-                HeaderFound::Ours
-            }
-            Some(_) => HeaderFound::Foreign,
-            None => HeaderFound::Damaged,
-        };
+        let state = self.judge_header(header.as_ref(), found.base);
         let generation = self.remembered_generation(found.base);
-        match (decide_file(state, generation.is_some()), header, generation) {
+        let row = decide_file(state, generation.is_some());
+        let known = generation.or(header.map(|header| header.generation));
+        match (row, header, known) {
             (FileRow::Scan, Some(header), _) => Ok(Some((file, header))),
             (FileRow::Mend, _, Some(generation)) => {
                 let header = self.new_header(generation, Some(found.base));
-                tracing::warn!(path = %path.display(), "segment header mended");
+                tracing::warn!(path = %path.display(), ?state, "segment header mended");
                 file.write(0, &header_block(&header), Sync::Data).await?;
                 Ok(Some((file, header)))
             }
             _ => {
-                let newest = self.segments.is_empty() && state == HeaderFound::Damaged;
+                let newest = self.segments.is_empty();
                 let end = if newest { highest_offset(&file, found).await? } else { found.base };
                 file.close().await?;
                 tracing::error!(path = %path.display(), ?state, "segment moved to quarantine");
@@ -282,6 +282,17 @@ impl<'a> Recovery<'a> {
                 self.missing_until(end);
                 Ok(None)
             }
+        }
+    }
+
+    /// What the header of the file at `base` is; `None` if neither copy is sound.
+    fn judge_header(&self, header: Option<&SegmentHeader>, base: Offset) -> HeaderFound {
+        let Some(header) = header else { return HeaderFound::Damaged };
+        let ours = (header.log, header.partition) == (self.config.log, self.config.partition);
+        match header.base_offset {
+            Some(found) if ours && found == base => HeaderFound::Ours,
+            None if ours => HeaderFound::Unnamed,
+            _ => HeaderFound::Foreign,
         }
     }
 

@@ -1,9 +1,9 @@
-//! Reading files for recovery: ahead, and the advisory ones.
+//! Files for recovery: reading ahead, the advisory ones, and those that nobody needs any more.
 
 use std::path::{Path, PathBuf};
 
 use pyralog_runtime::buffer::Slice;
-use pyralog_runtime::file::{self, DirectFile};
+use pyralog_runtime::file::{self, DirectFile, Entry};
 use pyralog_runtime::{IoError, IoErrorKind};
 
 use crate::checkpoint::{CHECKPOINT_NAME, Checkpoint, DAMAGED_NAME, decode_damages};
@@ -76,6 +76,18 @@ pub(crate) async fn read_index(dir: &Path, generation: u64, base: Offset) -> Opt
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "index not used, made again");
             None
+        }
+    }
+}
+
+/// Removes what an earlier process made in the directory for a moment and left behind. The lock of
+/// the data directory says that there is no other now.
+pub(super) async fn remove_temporary(dir: &Path, entries: &[Entry]) {
+    for entry in entries.iter().filter(|entry| !entry.is_dir && file::is_temporary(&entry.name)) {
+        let path = dir.join(&entry.name);
+        if let Err(error) = file::remove_file(&path).await {
+            // Nobody reads it; the next opening tries again.
+            tracing::warn!(path = %path.display(), %error, "left behind, and not removed");
         }
     }
 }

@@ -6,6 +6,7 @@ mod direct;
 mod host;
 mod lock;
 mod small;
+pub(crate) mod temporary;
 
 pub use direct::{DirectFile, Sync};
 pub use lock::{FileLock, lock_exclusive};
@@ -13,3 +14,4 @@ pub use small::{
     Entry, append, create_dir_all, exists, free_space, list_dir, read_small, remove_dir_all,
     remove_file, rename, sync_dir, write_small_atomic,
 };
+pub use temporary::is_temporary;

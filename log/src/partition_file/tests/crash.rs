@@ -8,7 +8,7 @@ use quickcheck::{Arbitrary, Gen};
 
 use super::harness::{Bench, on_core, unsealed_batches};
 use super::*;
-use crate::segment::{SEGMENT_HEADER_BYTES, segment_name};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 
 const CASES: usize = 150;
 
@@ -29,18 +29,21 @@ enum Blow {
     Zero(u64, u16),
     /// The newest segment ends early.
     Truncate(u64),
+    /// A write to some segment went to an earlier place.
+    Misdirect(u64, u64, u8),
 }
 
 impl Arbitrary for Blow {
     fn arbitrary(random: &mut Gen) -> Self {
         let (place, byte) = (u64::arbitrary(random), u8::arbitrary(random));
-        match u8::arbitrary(random) % 10 {
+        match u8::arbitrary(random) % 12 {
             0 => Self::Kill,
             1..=3 => Self::PowerCut(place),
             4 => Self::Advisory(byte),
             5 => Self::Header(byte),
             6 => Self::Truncate(place),
             7 => Self::Zero(place, u16::arbitrary(random)),
+            8 | 9 => Self::Misdirect(place, u64::arbitrary(random), byte),
             _ => Self::Flip(place, byte),
         }
     }
@@ -49,7 +52,7 @@ impl Arbitrary for Blow {
 impl Blow {
     /// Whether it can harm what was synced. If not, there must be no damage.
     const fn harms(self) -> bool {
-        matches!(self, Self::Flip(..) | Self::Zero(..) | Self::Truncate(_))
+        matches!(self, Self::Flip(..) | Self::Zero(..) | Self::Truncate(_) | Self::Misdirect(..))
     }
 }
 
@@ -82,6 +85,7 @@ async fn read_through(partition: &Partition, log: &Log) -> Vec<Range<u64>> {
     while next < marks.high {
         match partition.read(next, 100_000).await {
             Ok(read) => {
+                assert_eq!(read.first_offset, next, "nothing is skipped");
                 let mut at = log.iter().position(|batch| batch.0 == read.first_offset.get());
                 for bytes in unsealed_batches(&read, read.first_offset) {
                     let expected = &log[at.expect("a batch that was appended")];
@@ -168,6 +172,15 @@ fn strike(dir: &Path, newest: Offset, synced: u64, blow: Blow) {
                 let start = place(bytes, at);
                 let end = (start + usize::from(len) * 4).min(bytes.len());
                 bytes[start.min(end)..end].fill(0);
+            });
+        }
+        Blow::Misdirect(from, to, blocks) => {
+            let path = &segments[usize::from(blocks) % segments.len()];
+            change(path, &mut |bytes| {
+                let mut at = [place(bytes, from), place(bytes, to)].map(|at| at - at % 4096);
+                at.sort_unstable();
+                let end = (at[1] + 4096 * usize::from(blocks % 4 + 1)).min(bytes.len());
+                bytes.copy_within(at[1].min(end)..end, at[0]);
             });
         }
         Blow::Truncate(at) => change(&newest, &mut |bytes| {
@@ -320,6 +333,39 @@ fn damage_below_the_checkpoint_is_met_by_readers_and_reported_with_its_range() {
     });
 }
 
+#[test]
+fn a_group_in_the_place_of_an_earlier_one_is_reported_and_not_skipped_to() {
+    on_core(async |bench: Bench| {
+        // Every batch is in the index, or only the first: then it cannot say where it goes on.
+        for (body, damage) in [(90_000, 2..3), (5000, 2..9)] {
+            let bench = bench.place(&body.to_string(), |_| {});
+            let (partition, _) = bench.open().await;
+            let mut log = Log::new();
+            for offset in 0..9 {
+                let bytes = unsealed(offset, body, 1, None);
+                bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
+                log.push((offset, offset + 1, bytes));
+            }
+            partition.close().await;
+            // The groups are equally long, behind the mark that opened the segment.
+            let group = 64 + log[0].2.len();
+            let at = move |number: usize| 4096 + number * group;
+            spoil(&bench, &[&segment_name(Offset::ZERO)], move |bytes| {
+                assert_eq!(bytes[at(7)..at(7) + 4], *b"PYM1");
+                bytes.copy_within(at(7)..at(8), at(2));
+            })
+            .await;
+            let (partition, report) = bench.open().await;
+            assert!(report.clean, "a clean restart reads no data");
+            let found = partition.offset_at_time(Timestamp::new(2)).await;
+            let Err(ReadError::Damaged { offsets }) = found else { panic!("{found:?}") };
+            assert_eq!(offsets.start.get()..offsets.end.get(), damage);
+            assert_eq!(read_through(&partition, &log).await, vec![damage]);
+            partition.close().await;
+        }
+    });
+}
+
 /// Writes over files of a partition, or removes them.
 async fn spoil(bench: &Bench, names: &[&str], change: impl Fn(&mut Vec<u8>) + Send + 'static) {
     let paths: Vec<PathBuf> = names.iter().map(|name| bench.dir().join(name)).collect();
@@ -374,6 +420,104 @@ fn a_segment_whose_header_is_lost_is_quarantined_and_its_offsets_are_not_dealt_a
             "remembered, not found anew"
         );
         partition.close().await;
+    });
+}
+
+/// Puts another header into the one segment of a partition, as if writes of its own were lost.
+async fn set_header(bench: &Bench, header: SegmentHeader) {
+    let block = header.encode();
+    let name = segment_name(Offset::ZERO);
+    spoil(bench, &[&name], move |bytes| bytes[..4096].copy_from_slice(&block)).await;
+}
+
+/// The header of the one segment of a partition.
+async fn header_of(bench: &Bench) -> SegmentHeader {
+    let path = bench.dir().join(segment_name(Offset::ZERO));
+    let file = file::DirectFile::open(path).await.unwrap();
+    let block = file.read(0, SEGMENT_HEADER_BYTES).await.unwrap();
+    file.close().await.unwrap();
+    SegmentHeader::decode(&block).unwrap()
+}
+
+#[test]
+fn what_an_earlier_process_left_behind_is_removed_and_nothing_else() {
+    on_core(async |bench: Bench| {
+        let log = closed_with_ten(&bench).await;
+        let quarantine = bench.dir().join(recovery_file::QUARANTINE_NAME);
+        let places = [bench.dir().to_owned(), quarantine.clone()];
+        let ours = ["checkpoint.0123456789abcdef.tmp", ".pyralog-probe-0123456789abcdef"];
+        let others = ["checkpoint.tmp", "note.0123456789abcdef.txt", ".pyralog-probe-1"];
+        pyralog_runtime::spawn_blocking(move || {
+            std::fs::create_dir(&quarantine).unwrap();
+            for (place, name) in places.iter().flat_map(|at| ours.map(|name| (at, name))) {
+                std::fs::write(place.join(name), b"half").unwrap();
+            }
+            for (place, name) in places.iter().flat_map(|at| others.map(|name| (at, name))) {
+                std::fs::write(place.join(name), b"somebody's").unwrap();
+            }
+        })
+        .await
+        .unwrap();
+        let (partition, report) = bench.open().await;
+        assert!(report.clean && read_through(&partition, &log).await.is_empty());
+        for place in [bench.dir().to_owned(), bench.dir().join(recovery_file::QUARANTINE_NAME)] {
+            let entries = file::list_dir(place).await.unwrap();
+            let has = |name: &&str| entries.iter().any(|entry| entry.name == *name);
+            assert!(!ours.iter().any(has), "{entries:?}");
+            assert!(others.iter().all(has), "{entries:?}");
+        }
+        partition.close().await;
+    });
+}
+
+#[test]
+fn a_segment_whose_base_offset_was_never_written_is_known_by_its_name() {
+    on_core(async |bench: Bench| {
+        for checkpoint in [true, false] {
+            let bench = bench.place(&checkpoint.to_string(), |_| {});
+            let log = closed_with_ten(&bench).await;
+            let header = SegmentHeader { base_offset: None, ..header_of(&bench).await };
+            set_header(&bench, header).await;
+            if !checkpoint {
+                spoil(&bench, &["checkpoint"], Vec::clear).await;
+            }
+            let (partition, report) = bench.open().await;
+            assert_eq!((report.end.get(), &report.damaged), (10, &vec![]), "{report:?}");
+            assert_eq!(read_through(&partition, &log).await, vec![]);
+            assert_eq!(header_of(&bench).await.base_offset, Some(Offset::ZERO), "mended");
+            partition.close().await;
+        }
+    });
+}
+
+#[test]
+fn a_segment_with_the_header_of_a_former_life_is_damage_and_its_offsets_are_not_dealt_again() {
+    on_core(async |bench: Bench| {
+        let lives = [(8, Some(Offset::ZERO)), (8, None), (7, Some(Offset::new(3)))];
+        for (number, (log_id, base_offset)) in (0..).zip(lives) {
+            for checkpoint in [true, false] {
+                let bench = bench.place(&format!("{number}-{checkpoint}"), |_| {});
+                let log = closed_with_ten(&bench).await;
+                let (generation, log_id) = (0xdead, LogId::new(log_id));
+                let header = header_of(&bench).await;
+                set_header(
+                    &bench,
+                    SegmentHeader { generation, log: log_id, base_offset, ..header },
+                )
+                .await;
+                if !checkpoint {
+                    spoil(&bench, &["checkpoint"], Vec::clear).await;
+                }
+                let (partition, report) = bench.open().await;
+                assert_eq!(report.end.get(), 10, "{report:?}");
+                let lost = read_through(&partition, &log).await;
+                assert_eq!(lost.first(), (!checkpoint).then_some(&(0..10)));
+                let bytes = unsealed(99, 10, 1, None);
+                let next = bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
+                assert_eq!(next.base_offset.get(), 10);
+                partition.close().await;
+            }
+        }
     });
 }
 

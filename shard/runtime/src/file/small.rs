@@ -4,7 +4,7 @@
 //! All of them start when first polled, and a dropped future does not stop them.
 
 use crate::error::{IoError, IoErrorKind};
-use crate::file::{Sync, blocking, host};
+use crate::file::{Sync, blocking, host, temporary};
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::rng;
 use crate::task::spawn_blocking;
@@ -55,7 +55,8 @@ pub async fn read_small(path: impl AsRef<Path>, max: usize) -> Result<Vec<u8>, I
 }
 
 /// Replaces a file, durably and at once: after a crash it has its old content or this one, whole.
-/// Resolves when the new content is on stable storage under its name.
+/// Resolves when the new content is on stable storage under its name. A process that ends meanwhile
+/// may leave a file behind that [`is_temporary`](super::is_temporary) knows.
 ///
 /// # Errors
 /// The old content is then still there, except if only the sync of the directory failed: then either
@@ -64,10 +65,10 @@ pub async fn read_small(path: impl AsRef<Path>, max: usize) -> Result<Vec<u8>, I
 /// # Panics
 /// Outside a core.
 pub async fn write_small_atomic(path: impl AsRef<Path>, bytes: Vec<u8>) -> Result<(), IoError> {
-    let suffix = rng::entropy_u64();
+    let number = rng::entropy_u64();
     on_path("write", path, move |path| {
-        let mut staged = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        staged.push(format!(".{suffix:016x}.tmp"));
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let staged = temporary::staged(name, number);
         blocking::write_atomic(path, &staged, &bytes)
     })
     .await

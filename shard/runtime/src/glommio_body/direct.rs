@@ -4,6 +4,7 @@
 use super::descriptor::lend;
 use super::memory::{Frozen, Memory, ReadBytes};
 use crate::error::IoError;
+use crate::file::temporary;
 use crate::limits::PROBE_FILE_BYTES;
 use crate::rng;
 use crate::task::spawn_blocking;
@@ -160,8 +161,7 @@ async fn probe_device(path: &Path, create: bool) -> Result<(), IoError> {
     if PROBED.with_borrow(|probed| probed.contains(&device)) {
         return Ok(());
     }
-    let name = format!(".pyralog-probe-{:016x}", rng::entropy_u64());
-    let file = parent.join(name);
+    let file = parent.join(temporary::probe(rng::entropy_u64()));
     let (written, removed) = (file.clone(), file.clone());
     let made = off_core(move || write_probe(&written)).await;
     let opened = match made {
