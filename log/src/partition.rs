@@ -34,7 +34,7 @@ use std::time::Duration;
 use pyralog_runtime::time::Monotonic;
 
 pub use answer::{
-    AppendError, AppendNow, Appended, Completions, Fault, OpenError, PartitionConfig,
+    AppendError, AppendNow, Appended, Changes, Completions, Fault, OpenError, PartitionConfig,
     PartitionStats, Read, ReadError, Storage, Ticket, Watermarks, WriteSample,
 };
 pub(crate) use group::Place;
@@ -152,6 +152,8 @@ pub(crate) struct Machine {
     settings: Settings,
     phase: Phase,
     low: Offset,
+    /// What readers could see before the level was last changed.
+    seen: Offset,
     end: Offset,
     written: Offset,
     synced: Offset,
@@ -201,6 +203,7 @@ impl Machine {
             settings,
             phase: Phase::Open,
             low,
+            seen: Offset::ZERO,
             end,
             written: end,
             synced: end,
@@ -255,7 +258,8 @@ impl Machine {
 
     /// How far it has come.
     pub(crate) fn watermarks(&self) -> Watermarks {
-        let (low, high, end) = (self.low, self.reached(self.settings.durability), self.end);
+        let high = self.reached(self.settings.durability).max(self.seen);
+        let (low, end) = (self.low, self.end);
         assert!(low <= high && high <= end, "{low} {high} {end}");
         Watermarks { low, high, end }
     }
@@ -326,11 +330,8 @@ impl Machine {
         self.recent_group_bytes > GATHER_SMALL_BYTES as u64 / 2
     }
 
-    /// Changes the budget and time to live of a memory-only log.
-    pub(crate) fn set_memory(&mut self, bytes_max: u64, ttl: Option<Duration>) {
-        if let Some(memory) = &mut self.settings.memory {
-            *memory = (bytes_max, ttl);
-        }
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Takes the answers to deliver.

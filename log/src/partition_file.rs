@@ -16,7 +16,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use pyralog_runtime::channel::{Event, Gate};
 use pyralog_runtime::{file, rng, spawn_durable, time};
@@ -26,7 +25,7 @@ use crate::durability::Durability;
 use crate::ids::{LogId, Offset, PartitionId, Timestamp};
 use crate::mark::StampKey;
 use crate::partition::{
-    Answer, AppendError, AppendNow, Completions, Machine, Now, OpenError, PartitionConfig,
+    Answer, AppendError, AppendNow, Changes, Completions, Machine, Now, OpenError, PartitionConfig,
     PartitionStats, Phase, Settings, Storage, Ticket, Watermarks,
 };
 use crate::recovery::RecoveryReport;
@@ -74,6 +73,8 @@ struct Shell {
     work: Event,
     /// Watermarks or the phase changed.
     changed: Event,
+    /// The writer has taken a step: more may be written or synced, or less hope of it.
+    stepped: Event,
     /// The high watermark that waiters were last told.
     told: Cell<Offset>,
     /// The writer has ended.
@@ -138,6 +139,7 @@ impl Partition {
             files,
             work: Event::new(),
             changed: Event::new(),
+            stepped: Event::new(),
             told: Cell::new(high),
             ended: Cell::new(false),
             background: Gate::new(),
@@ -176,11 +178,25 @@ impl Partition {
         self.shell.machine.borrow().stats()
     }
 
-    /// Gives a memory-only partition another budget and time to live; what no longer fits goes at the
-    /// next append or expiry. Without effect on a partition with files.
-    pub fn set_memory(&self, bytes_max: u64, ttl: Option<Duration>) {
-        self.shell.machine.borrow_mut().set_memory(bytes_max, ttl);
-        self.shell.work.notify_all();
+    /// Takes another configuration, at once and without interrupting anybody: appends and readers go on. Resolves when
+    /// everything that readers see has reached the new level. What no longer fits a smaller budget goes at the next
+    /// append or expiry.
+    ///
+    /// # Errors
+    /// If it is poisoned; then it stays as it was, for nothing more is appended to it. If the new level is not reached
+    /// (see [`Self::flush`]); then what was appended before stays visible at its level, and the rest gets the new one.
+    pub async fn alter(&self, changes: Changes) -> Result<(), AppendError> {
+        let shell = &self.shell;
+        {
+            let mut machine = shell.machine.borrow_mut();
+            if let Phase::Poisoned(fault) = machine.phase() {
+                return Err(AppendError::Poisoned(fault));
+            }
+            machine.change(changes);
+        }
+        shell.work.notify_all();
+        shell.tell();
+        self.flush(changes.durability).await
     }
 
     /// What it was opened with.
@@ -220,7 +236,7 @@ impl Partition {
         let target = shell.machine.borrow_mut().want(level);
         shell.work.notify_all();
         loop {
-            let changed = shell.changed.listen();
+            let stepped = shell.stepped.listen();
             let (reached, phase) = {
                 let machine = shell.machine.borrow();
                 (machine.reached(level), machine.phase())
@@ -232,7 +248,7 @@ impl Partition {
                 Phase::Poisoned(fault) => return Err(AppendError::Poisoned(fault)),
                 Phase::Closed => return Err(AppendError::Closed),
             }
-            changed.await;
+            stepped.await;
         }
     }
 
@@ -305,6 +321,7 @@ impl Shell {
         }
         self.answers.replace(answers);
         self.tell();
+        self.stepped.notify_all();
     }
 
     /// Wakes who waits for the high watermark, if it has moved.
@@ -324,7 +341,7 @@ impl Shell {
             base_offset: None,
             epoch: self.config.epoch,
             created: Timestamp::new(time::unix_us()),
-            segment_bytes: self.config.segment_bytes,
+            segment_bytes: self.machine.borrow().settings().segment_bytes,
         }
     }
 }

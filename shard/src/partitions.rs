@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use hashbrown::HashMap;
 use pyralog_log::ids::{LogId, PartitionId};
-use pyralog_log::partition::{PartitionConfig, Storage};
+use pyralog_log::partition::{Changes, PartitionConfig, Storage};
 use pyralog_log::partition_file::Partition;
 use pyralog_log::recovery::RecoveryReport;
 use pyralog_wire::message::PartitionInfo;
@@ -190,6 +190,9 @@ pub(crate) fn recovery_line(report: &RecoveryReport) -> Option<String> {
         let bytes = report.scanned_bytes;
         parts.push(format!("not closed cleanly: {bytes} bytes were scanned, nothing is missing"));
     }
+    if report.rewritten_bytes > 0 {
+        parts.push(format!("{} bytes at the end were written again", report.rewritten_bytes));
+    }
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -300,24 +303,27 @@ impl Shard {
         ranges.map(|offsets| (offsets.start.get(), offsets.end.get())).collect()
     }
 
-    /// Gives the partitions of a log its new configuration; returns what did not go as it should. One in files is
-    /// closed, which syncs it, and opened again: so no watermark can go back, whatever level was given up or asked for.
+    /// Gives the partitions of a log its new configuration; returns what did not go as it should. One that could not be
+    /// opened is tried again.
     pub(crate) async fn alter_log(self: &Rc<Self>, entry: &LogEntry) -> Vec<String> {
         let mut problems = Vec::new();
+        let memory = match entry.config.storage {
+            LogStorage::Durable => None,
+            LogStorage::Memory => Some((entry.config.memory_bytes_max, ttl(&entry.config))),
+        };
+        let LogConfig { durability, segment_bytes, .. } = entry.config;
+        let changes = Changes { durability, segment_bytes, memory };
         for owned in self.partitions.of_log(entry.id) {
-            match (&owned.state, entry.config.storage) {
-                (State::Open(partition), LogStorage::Memory) => {
-                    partition.set_memory(entry.config.memory_bytes_max, ttl(&entry.config));
-                    owned.config.set(entry.config);
+            if let State::Open(partition) = &owned.state {
+                owned.config.set(entry.config);
+                if let Err(error) = partition.alter(changes).await {
+                    let place = format!("log {} partition {}", entry.name, owned.partition);
+                    problems.push(format!("{place}: {error}"));
                 }
-                (state, _) => {
-                    self.partitions.remove(entry.id, owned.partition);
-                    if let State::Open(partition) = state {
-                        partition.close().await;
-                    }
-                    let tail_bytes = self.tail_bytes(self.partitions.len() + 1);
-                    problems.extend(self.open_one(entry, owned.partition, tail_bytes).await);
-                }
+            } else {
+                self.partitions.remove(entry.id, owned.partition);
+                let tail_bytes = self.tail_bytes(self.partitions.len() + 1);
+                problems.extend(self.open_one(entry, owned.partition, tail_bytes).await);
             }
         }
         problems
@@ -357,5 +363,30 @@ impl Shard {
             }
         });
         closing.buffer_unordered(OPENING_AT_ONCE).collect::<Vec<()>>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyralog_log::ids::Offset;
+
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_recovery_says_how_much_it_read_and_wrote_again() {
+        assert_eq!(
+            recovery_line(&RecoveryReport { clean: true, ..RecoveryReport::default() }),
+            None
+        );
+        let end = Offset::new(7);
+        let report = RecoveryReport {
+            scanned_bytes: 8192,
+            rewritten_bytes: 4096,
+            end,
+            ..RecoveryReport::default()
+        };
+        let line = "not closed cleanly: 8192 bytes were scanned, nothing is missing; \
+                    4096 bytes at the end were written again";
+        assert_eq!(recovery_line(&report).as_deref(), Some(line));
     }
 }

@@ -54,6 +54,17 @@ pub struct PartitionConfig {
     pub storage: Storage,
 }
 
+/// What of a partition's configuration can be changed while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// [`PartitionConfig::durability`].
+    pub durability: Durability,
+    /// [`PartitionConfig::segment_bytes`], of segments begun from now on.
+    pub segment_bytes: u64,
+    /// Most bytes of buffers, and how long a record stays, of a partition in memory. One with files has neither.
+    pub memory: Option<(u64, Option<Duration>)>,
+}
+
 impl PartitionConfig {
     /// A partition with the defaults: synced (memory: as durable as memory is), segments of 1 GiB, a
     /// tail of 8 MiB, epoch zero.

@@ -160,6 +160,8 @@ impl Machine {
     ) -> Result<AppendNow, AppendError> {
         if self.reached(level) >= appended.next_offset {
             self.stats.duplicates += 1;
+            // The original may want more than memory and not be written yet: now somebody was told.
+            self.acknowledge_gathered(appended.next_offset);
             return Ok(AppendNow::Done(appended));
         }
         if self.repeats.len() >= REPEATS_WAITING_MAX {

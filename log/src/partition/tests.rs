@@ -125,6 +125,25 @@ fn what_was_acknowledged_in_memory_is_kept_and_written_when_there_is_space() {
 }
 
 #[test]
+fn a_repeat_that_is_acknowledged_in_memory_keeps_its_original() {
+    for in_flight in [true, false] {
+        let mut world = World::new(Durability::Synced);
+        let batch = unsealed(1, 100, 3, session(0));
+        world.take(&batch, Durability::Synced, 1);
+        let work = in_flight.then(|| world.start_work());
+        let now = world.now;
+        let repeat = world.machine.append(&batch, Durability::Memory, Ticket(2, 0), now);
+        assert!(matches!(repeat, AppendNow::Done(Appended { duplicate: true, .. })), "{repeat:?}");
+        drop(work.unwrap_or_else(|| world.start_work()));
+        world.machine.starve(FULL, now);
+        assert_eq!(world.machine.watermarks().end.get(), 3, "in flight: {in_flight}");
+        world.now.monotonic = now.monotonic + crate::limits::NO_SPACE_RETRY_AFTER;
+        let work = world.start_work();
+        assert_eq!(done(&world.complete(work)), vec![1]);
+    }
+}
+
+#[test]
 fn a_failed_write_poisons_and_nothing_is_acknowledged_after_it() {
     let mut world = World::new(Durability::Synced);
     let batch = unsealed(1, 100, 1, None);

@@ -6,7 +6,7 @@ use pyralog_runtime::buffer::Buffer;
 use pyralog_runtime::time::Monotonic;
 
 use super::group::{Finished, Group, Place};
-use super::{Answer, AppendError, Closed, Fault, Head, Machine, Now, Phase, Waiting};
+use super::{Answer, AppendError, Changes, Closed, Fault, Head, Machine, Now, Phase, Waiting};
 use crate::durability::Durability;
 use crate::ids::{Offset, Timestamp};
 use crate::index::Index;
@@ -173,6 +173,35 @@ impl Machine {
             self.sync_wanted = self.end;
         }
         self.end
+    }
+
+    /// Takes other settings than it was opened with. What readers see they go on seeing, whatever the new level is; what
+    /// the new level lets them see they see at once.
+    pub(crate) fn change(&mut self, changes: Changes) {
+        let Changes { durability, segment_bytes, memory } = changes;
+        if let (Some(current), Some(memory)) = (&mut self.settings.memory, memory) {
+            *current = memory;
+        }
+        self.seen = self.watermarks().high;
+        self.settings.segment_bytes = segment_bytes;
+        self.settings.durability = durability;
+        if durability == Durability::Memory {
+            // Readers see it, which is as good as telling somebody.
+            let groups = self.queue.iter_mut().map(|group| &mut group.acknowledged);
+            let flight = self.flight.iter_mut().map(|flight| &mut flight.acknowledged);
+            groups.chain(flight).for_each(|acknowledged| *acknowledged = true);
+        }
+    }
+
+    /// Notes that somebody was told of what is not written yet and begins below `end`: lack of space
+    /// takes none of it back.
+    pub(super) fn acknowledge_gathered(&mut self, end: Offset) {
+        for group in self.queue.iter_mut().filter(|group| group.base < end) {
+            group.acknowledged = true;
+        }
+        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.base < end) {
+            flight.acknowledged = true;
+        }
     }
 
     /// No more appends; what is pending is written, synced and marked as clean.
@@ -377,6 +406,7 @@ impl Machine {
         self.queue.clear();
         self.upcoming = None;
         self.end = self.written;
+        self.seen = self.seen.min(self.end);
         self.head.index.cut(self.end, self.head.position);
         self.tail.roll_back(self.end);
         self.sessions.roll_back(self.end);

@@ -42,8 +42,10 @@ impl Shell {
 
     /// Prepares the file for the next segment once this one is half full.
     fn start_preparing(self: &Rc<Self>, files: &Files) {
-        let half = self.config.segment_bytes / 2;
-        let due = self.machine.borrow().head().position.get() > half;
+        let due = {
+            let machine = self.machine.borrow();
+            machine.head().position.get() > machine.settings().segment_bytes / 2
+        };
         if !due || self.preparing.get() || files.prepared.borrow().is_some() {
             return;
         }
@@ -79,12 +81,12 @@ impl Shell {
 
     /// Initialises blocks ahead of a writer of small groups for which somebody waits.
     fn start_initialising(self: &Rc<Self>, files: &Files) {
-        let (position, small) = {
+        let (position, due) = {
             let machine = self.machine.borrow();
-            let group = machine.recent_group_bytes();
-            (machine.head().position, group < INITIALISE_GROUP_BYTES)
+            let small = machine.recent_group_bytes() < INITIALISE_GROUP_BYTES;
+            (machine.head().position, small && machine.settings().durability >= Durability::Written)
         };
-        if !small || self.config.durability < Durability::Written {
+        if !due {
             return;
         }
         let head = Rc::clone(&files.head.borrow());

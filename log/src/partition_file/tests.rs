@@ -1,5 +1,6 @@
 //! The partition over real files on a real core, and over simulated ones.
 
+mod altered;
 mod crash;
 mod harness;
 mod simulated;

@@ -72,6 +72,12 @@ impl Bench {
         &self.config
     }
 
+    /// What its configuration says of what can be altered.
+    pub(super) fn changes(&self) -> Changes {
+        let PartitionConfig { durability, segment_bytes, .. } = self.config;
+        Changes { durability, segment_bytes, memory: settings_of(&self.config).memory }
+    }
+
     pub(super) fn with(&self, change: impl FnOnce(&mut PartitionConfig)) -> Self {
         let mut other = self.clone();
         change(&mut other.config);

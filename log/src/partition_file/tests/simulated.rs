@@ -15,10 +15,10 @@ const ROOT: &str = "/data";
 
 /// Which syncs fail: of files and directories with this in their path.
 #[derive(Clone, Default)]
-struct Broken(Rc<Cell<Option<&'static str>>>);
+pub(super) struct Broken(Rc<Cell<Option<&'static str>>>);
 
 impl Broken {
-    fn at(&self, place: &'static str) {
+    pub(super) fn at(&self, place: &'static str) {
         self.0.set(Some(place));
     }
 
@@ -28,14 +28,14 @@ impl Broken {
 }
 
 /// A node with one core and a disk.
-struct Host {
-    sim: Rc<Simulation>,
-    node: NodeId,
+pub(super) struct Host {
+    pub(super) sim: Rc<Simulation>,
+    pub(super) node: NodeId,
     broken: Broken,
 }
 
 impl Host {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let sim = Rc::new(Simulation::new(seed));
         let (node, broken) = (sim.add_node("host"), Broken::default());
         sim.set_disk_faults(node, DiskFaults { sync_error: 1_000_000, ..DiskFaults::default() });
@@ -45,7 +45,7 @@ impl Host {
     }
 
     /// A life of the process, which ends when `life` does, in order or not. Says whether it got there.
-    fn live<F>(&self, life: impl Fn(Bench, Broken) -> F) -> bool
+    pub(super) fn live<F>(&self, life: impl Fn(Bench, Broken) -> F) -> bool
     where
         F: Future<Output = ()> + 'static,
     {
@@ -64,18 +64,18 @@ impl Host {
         ended.get()
     }
 
-    fn lose_power(&self) {
+    pub(super) fn lose_power(&self) {
         self.sim.crash(self.node, Crash::Power);
     }
 }
 
 /// The record of an offset.
-fn record(offset: u64) -> Vec<u8> {
+pub(super) fn record(offset: u64) -> Vec<u8> {
     unsealed(offset, 300 + usize::try_from(offset).unwrap() * 700, 1, None)
 }
 
 /// Appends records at the level until one is refused or there are `until`.
-async fn append_until(bench: &Bench, partition: &Partition, level: Durability, until: u64) {
+pub(super) async fn append_until(bench: &Bench, partition: &Partition, level: Durability, until: u64) {
     for offset in partition.watermarks().end.get()..until {
         if bench.append(partition, &record(offset), level).await.is_err() {
             return;
@@ -107,7 +107,7 @@ async fn live_until_a_sync_fails(bench: Bench, broken: Broken) {
     assert!(checkpoint.start.offset.get() <= 3, "no sync has said so: {checkpoint:?}");
 }
 
-fn at_level(level: Durability) -> impl Fn(Bench) -> Bench + Copy {
+pub(super) fn at_level(level: Durability) -> impl Fn(Bench) -> Bench + Copy {
     move |bench| bench.place("here", |config| config.durability = level)
 }
 
@@ -157,6 +157,9 @@ fn the_power_may_fail_at_any_call_of_a_recovery() {
                 let (partition, report) = bench.open().await;
                 check(&bench, &partition, &report).await;
                 assert!(report.end.get() >= if survived { 5 } else { 3 }, "{report:?}");
+                let left = file::list_dir(bench.dir()).await.unwrap();
+                let left = left.iter().find(|entry| file::is_temporary(&entry.name));
+                assert_eq!(left, None, "of the recovery that ended");
                 partition.close().await;
             }
         }));
@@ -363,7 +366,7 @@ fn records_in_memory_live_as_long_as_they_should_whatever_the_wall_clock_does() 
                 bench.append(&partition, &record(0), Durability::Memory).await.unwrap();
                 let came = time::now();
                 sim.jump_clock(node, jump_us);
-                partition.set_memory(MEMORY_BYTES_MIN, Some(ttl)); // Wakes the writer.
+                partition.alter(bench.changes()).await.unwrap(); // Wakes the writer.
                 time::sleep(ttl / 2).await;
                 let low = partition.watermarks().low.get();
                 assert_eq!(low, offset as u64, "after half its time, and a jump of {jump_us} us");
