@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 const ALIGNMENT: u64 = ALIGNMENT_BYTES as u64;
 
-/// Reads of one range before a short one within the file is the device's fault. A file that grows
-/// between the read and the look at its length makes one read look short; thrice is no accident.
-const READ_TRIES_MAX: u32 = 3;
+/// Transfers of one range that get no further, before that is the device's fault. One is cut by a signal or by a file
+/// that grows meanwhile; so many in a row are no accident.
+const TRIES_MAX: u32 = 8;
 
 /// What is true of the bytes when a write resolves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,17 +93,18 @@ impl DirectFile {
         assert!(!buffer.is_empty(), "nothing to write");
         let (fail, sync) = (|error| self.failed("write", error), sync == Sync::Data);
         let (memory, total) = (buffer.memory(), buffer.len());
-        let mut done = self.body.write_once(position, memory, 0, sync).await.map_err(fail)?;
-        // Write the rest again from the last whole block, so that the position stays aligned: it
-        // either completes or says why it cannot.
+        let (mut done, mut tries) = (0, 0);
         while done < total {
+            // From the last whole block on, so that the position stays aligned. What was cut within a block may be
+            // cut again, and shorter.
             let whole = done - done % ALIGNMENT_BYTES;
             let at = position + whole as u64;
             let written = self.body.write_once(at, memory, whole, sync).await.map_err(fail)?;
-            if whole + written <= done {
+            tries = if whole + written > done { 0 } else { tries + 1 };
+            if tries == TRIES_MAX {
                 return Err(fail(io::ErrorKind::WriteZero.into()));
             }
-            done = whole + written;
+            done = done.max(whole + written);
         }
         Ok(())
     }
@@ -137,7 +138,7 @@ impl DirectFile {
                 break bytes;
             }
             tries += 1;
-            if tries == READ_TRIES_MAX {
+            if tries == TRIES_MAX {
                 let text = format!("the device gives {found} of {blocks} bytes");
                 let (kind, path) = (IoErrorKind::Device, Some(self.path.as_path()));
                 return Err(IoError::with_kind(kind, "read", path, &text));

@@ -91,6 +91,14 @@ fn write_that_stops_short_is_carried_to_its_end() {
 }
 
 #[test]
+fn write_that_is_cut_again_and_shorter_is_carried_to_its_end() {
+    let faults = DiskFaults { short_write: 1_000_000, ..DiskFaults::default() };
+    for seed in 0..50 {
+        assert!(struck(seed, faults, 5, write_and_read) > 2, "both writes more than once");
+    }
+}
+
+#[test]
 fn read_that_stops_short_is_tried_again() {
     let faults = DiskFaults { short_read: 1_000_000, ..DiskFaults::default() };
     for seed in 0..20 {
@@ -110,7 +118,7 @@ fn device_that_always_reads_short_is_called_broken() {
         assert!(text.ends_with(" of 65536 bytes"), "{text}");
     }
     let faults = DiskFaults { short_read: 1_000_000, ..DiskFaults::default() };
-    assert_eq!(struck(1, faults, u64::MAX, read), 3, "thrice is no accident");
+    assert_eq!(struck(1, faults, u64::MAX, read), 8, "so many are no accident");
 }
 
 /// Writes two blocks, in vain.
