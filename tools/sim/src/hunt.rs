@@ -91,6 +91,17 @@ impl Sum {
     }
 }
 
+/// Says which world it was that panicked.
+struct NamedIfItPanics(u64);
+
+impl Drop for NamedIfItPanics {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("seed {} brings its thread down", self.0);
+        }
+    }
+}
+
 /// Runs many worlds. Says whether nothing is wrong with any.
 pub(crate) fn many(args: &Args) -> Result<bool, String> {
     args.scenario(args.from)?; // Before any thread finds out that a flag is wrong.
@@ -108,7 +119,9 @@ pub(crate) fn many(args: &Args) -> Result<bool, String> {
                 break;
             }
             let Ok(scenario) = args.scenario(seed) else { continue };
+            let named = NamedIfItPanics(seed);
             let outcome = run(&scenario, false);
+            drop(named);
             if !outcome.violations.is_empty() {
                 let failed = failures.fetch_add(1, Ordering::Relaxed) + 1;
                 println!("seed {seed} fails: {}", outcome.violations[0]);

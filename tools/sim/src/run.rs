@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pyralog_runtime::rng::Rng;
-use pyralog_runtime::sim::{NodeId, Simulation, TraceEvent};
+use pyralog_runtime::sim::{Crash, NodeId, Simulation, TraceEvent};
 
 use crate::history::{History, Kind};
 use crate::nemesis::Nemesis;
@@ -165,15 +165,21 @@ impl Run {
         workload::boot(&self.sim, checker, &self.shared, Task::Checker(round));
         let done = self.pass(CHECK_WAIT, |run| !run.sim.is_running(checker));
         self.probe("everything can be read", done);
+        if !done {
+            self.sim.crash(checker, Crash::Process);
+        }
     }
 
     /// Has the server serve.
     fn serve(&mut self) {
+        let mut tried = false;
         let started = self.pass(BOOT_WAIT, |run| {
-            if run.server.state() == State::Down {
+            // One that refuses to start says so, and will again.
+            if run.server.state() == State::Down && !tried {
+                tried = true;
                 run.server.boot(run.scenario.shards);
             }
-            // One that the nemesis has asked to stop ends first. One that refuses to start says so at once, and will again.
+            // One that the nemesis has asked to stop ends first.
             !run.server.is_stopping() && run.server.state() != State::Starting
         });
         let serves = started && self.server.state() == State::Serving;
@@ -198,7 +204,7 @@ impl Run {
     }
 
     /// Lets time pass until `done`, looking after the server all the while.
-    fn pass(&mut self, most: Duration, done: impl Fn(&mut Self) -> bool) -> bool {
+    fn pass(&mut self, most: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let sim = Rc::clone(&self.sim);
         let finished = sim.run_until(most, || {
             self.server.poll();

@@ -98,12 +98,6 @@ impl Fault {
         Self::LostWrite,
     ];
 
-    /// Whether it damages stored bytes without a word.
-    #[must_use]
-    pub fn is_silent(self) -> bool {
-        matches!(self, Self::BitRot | Self::Misdirected | Self::LostWrite)
-    }
-
     /// Chance in percent that a scenario has it. What damages stored bytes is rarer: it weakens what may be asked of
     /// everything else.
     fn chance(self) -> u64 {
