@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pyralog_perf::BenchArgs;
 
 pub(crate) use data::{Compression, ConsumeArgs, InputFormat, OutputFormat, ProduceArgs};
 pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, ListArgs, LogCommand};
@@ -118,6 +119,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// See it work: ingest, read back, restart and verify in a temporary directory
     Quickstart(QuickstartArgs),
+    /// Measure what this machine allows and what the server reaches
+    Bench(BenchArgs),
     /// Check this machine and say what to change
     Doctor(DoctorArgs),
     /// Print, show and check settings

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod config_command;
 mod connect;
 mod consume;
@@ -56,6 +57,7 @@ fn run(command: Command, session: Session) -> Result<(), Failure> {
         Command::Consume(args) => consume::run(&session, args),
         Command::Status(args) => status::run(&session, &args),
         Command::Quickstart(args) => quickstart::run(&session, &args),
+        Command::Bench(args) => bench::run(session.output, &args),
         Command::Doctor(args) => doctor::run(session, args),
         Command::Config(command) => config_command::run(session, command),
         Command::Completions(args) => completions(session.output, &args),

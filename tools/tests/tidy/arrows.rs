@@ -30,11 +30,13 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "pyralog-query",
         ],
     ),
-    // The binary also probes the machine through the runtime and shows values of log and wire.
+    // The binary also probes the machine through the runtime and shows values of log and wire, and it is the command
+    // line of the load generator.
     (
         "pyralog",
         &[
             "pyralog-shard",
+            "pyralog-perf",
             "pyralog-client",
             "pyralog-query",
             "pyralog-runtime",

@@ -6,10 +6,19 @@ use std::net::TcpStream;
 use anyhow::{Context as _, bail};
 use pyralog_wire::frame::FrameLimits;
 use pyralog_wire::limits::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN};
-use pyralog_wire::message::{CreateLog, DeleteLog, DescribeLog, Hello, Metadata, Reply, Welcome};
-use pyralog_wire::{
-    Correlation, Decoded, ErrorCode, FrameDecoder, LogConfig, Request, Response, encode_request,
-};
+use pyralog_wire::message::{Hello, Metadata, Reply, Welcome};
+use pyralog_wire::{Correlation, Decoded, FrameDecoder, Request, Response, encode_request};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::failure::Failure;
+use crate::limits::DRAIN_MAX;
+use crate::usage::Snapshot;
+
+/// Files that a process has open beside connections: libraries, segments, sockets of its own.
+const FILES_BESIDE: u64 = 4096;
+
+/// First size of a receive buffer: every answer to an append fits.
+const RECEIVE_BYTES: usize = 64 << 10;
 
 /// A handshaken connection. Answers are read in the order in which the server sends them.
 pub(crate) struct Connection {
@@ -27,9 +36,10 @@ impl Connection {
         let stream = TcpStream::connect(address)
             .with_context(|| format!("cannot connect to {address}: is `pyralog serve` running?"))?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(DRAIN_MAX))?;
         let mut connection = Self {
             stream,
-            received: vec![0; 64 << 10],
+            received: vec![0; RECEIVE_BYTES],
             start: 0,
             end: 0,
             request: Vec::new(),
@@ -39,7 +49,7 @@ impl Connection {
             protocol_min: PROTOCOL_VERSION_MIN,
             protocol_max: PROTOCOL_VERSION_MAX,
             limits_fingerprint: 0,
-            client: "pyralog-perf".to_owned(),
+            client: "pyralog-bench".to_owned(),
             client_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         match connection.call(&hello.into())? {
@@ -84,17 +94,14 @@ impl Connection {
         }
     }
 
-    /// Makes the log anew, so that every run begins with an empty one.
-    pub(crate) fn recreate(&mut self, name: &str, config: LogConfig) -> anyhow::Result<()> {
-        self.send(&DeleteLog { name: name.to_owned() }.into(), &[])?;
-        if let Reply::Refused(error) = self.receive()?
-            && !error.is(ErrorCode::UnknownLog)
-        {
-            bail!("cannot delete log {name}: {}", error.message);
-        }
-        self.call(&CreateLog { name: name.to_owned(), config }.into())?;
-        self.call(&DescribeLog { name: name.to_owned() }.into())?;
-        Ok(())
+    /// A half that sends and one that receives, for two threads.
+    pub(crate) fn split(self) -> anyhow::Result<(Self, Self)> {
+        let stream = self.stream.try_clone()?;
+        let sender = Self { stream, received: Vec::new(), request: Vec::new(), ..self };
+        let stream = sender.stream.try_clone()?;
+        let receiver =
+            Self { stream, received: vec![0; RECEIVE_BYTES], request: Vec::new(), ..sender };
+        Ok((sender, receiver))
     }
 
     /// Id of the log, and the shard of each partition.
@@ -119,4 +126,58 @@ impl Connection {
         self.end += read;
         Ok(())
     }
+}
+
+/// Connections that do nothing but be there.
+pub(crate) struct Idle {
+    connections: Vec<Connection>,
+    bytes_each: Option<u64>,
+}
+
+impl Idle {
+    /// Opens so many.
+    pub(crate) fn open(address: &str, count: u32, server: Option<u32>) -> Result<Self, Failure> {
+        if count > 0 {
+            raise_file_limit(count)?;
+        }
+        let memory = || server.and_then(Snapshot::of).map(|snapshot| snapshot.rss_bytes());
+        let before = memory();
+        let mut connections = Vec::with_capacity(count as usize);
+        for number in 0..count {
+            let (mut connection, _) = Connection::open(address)
+                .with_context(|| format!("idle connection {number} of {count}"))
+                .map_err(|error| Failure::Unavailable(format!("{error:#}")))?;
+            // Nothing more will be received.
+            connection.received = Vec::new();
+            connections.push(connection);
+        }
+        let grown = before.zip(memory()).map(|(before, after)| after.saturating_sub(before));
+        let bytes_each = grown.and_then(|bytes| bytes.checked_div(count.into()));
+        Ok(Self { connections, bytes_each })
+    }
+
+    /// How many, and bytes of the server's memory for each.
+    pub(crate) fn cost(&self) -> Option<(u32, u64)> {
+        let count = u32::try_from(self.connections.len()).ok().filter(|count| *count > 0)?;
+        Some((count, self.bytes_each?))
+    }
+}
+
+/// Makes room for so many connections, in this process and in the servers that it starts.
+pub(crate) fn raise_file_limit(connections: u32) -> Result<(), Failure> {
+    let wanted = u64::from(connections) + FILES_BESIDE;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        let most = limit.maximum.unwrap_or(0);
+        return Err(Failure::Usage(format!(
+            "{connections} connections need {wanted} open files, and the limit is {most}: raise it (ulimit -Hn) or \
+             lower idle_connections"
+        )));
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).map_err(|error| {
+        Failure::Failed(anyhow::anyhow!("cannot raise the limit of open files: {error}"))
+    })
 }
