@@ -75,7 +75,12 @@ pub(super) fn record(offset: u64) -> Vec<u8> {
 }
 
 /// Appends records at the level until one is refused or there are `until`.
-pub(super) async fn append_until(bench: &Bench, partition: &Partition, level: Durability, until: u64) {
+pub(super) async fn append_until(
+    bench: &Bench,
+    partition: &Partition,
+    level: Durability,
+    until: u64,
+) {
     for offset in partition.watermarks().end.get()..until {
         if bench.append(partition, &record(offset), level).await.is_err() {
             return;
