@@ -3,7 +3,7 @@
 //! A change of the catalog is on stable storage before it is answered, and made on every core (`shard::catalog_log`). So
 //!
 //! - a log that certainly exists is found by name and by id, until somebody asks to delete it, through every end of the
-//!   process;
+//!   process; as long as its creation is not answered, by some cores and not yet by others;
 //! - a log whose deletion was answered is never found again, and neither takes appends nor answers reads;
 //! - a log is there only if somebody asked to create it, a creation is refused as taken only if the name may be taken;
 //! - ids are dealt in order, belong to one name each, and never come back.
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Append, Ask, Evidence, Window};
 use super::{Violation, violation};
-use crate::history::{CatalogAnswer, CatalogAsk, Kind, Outcome, Place, Target};
+use crate::history::{CatalogAnswer, CatalogAsk, End, Kind, Outcome, Place, Target};
 
 /// The code of a refusal because there is no such log.
 const UNKNOWN_LOG: u16 = 300;
@@ -238,7 +238,9 @@ impl<'a, 'h> Judge<'a, 'h> {
         let ids = self.ids.get(name).into_iter().flatten().copied();
         let missing: Vec<u64> = ids.filter(|id| Some(*id) != found).collect();
         for id in missing {
-            if let Some(born) = self.must_exist(window, id) {
+            if self.is_known_to_all(window, id)
+                && let Some(born) = self.must_exist(window, id)
+            {
                 self.say([born, window.until], format!("log {name} (id {id}) is gone"));
             }
         }
@@ -257,14 +259,16 @@ impl<'a, 'h> Judge<'a, 'h> {
     }
 
     /// Whether all cores know a log throughout a window: they learn of it one after the other, and all do once its
-    /// creation was acknowledged.
+    /// creation was acknowledged, or the process began that found it in the catalog.
     fn is_known_to_all(&self, window: Window, id: u64) -> bool {
-        let name = self.logs.get(&id).map(|log| log.name);
-        let mut creations = name.and_then(|name| self.asks.get(name)).into_iter().flatten();
-        creations.any(|ask| {
+        let Some(log) = self.logs.get(&id) else { return false };
+        let mut creations = self.asks.get(log.name).into_iter().flatten();
+        let acknowledged = creations.any(|ask| {
             let creates = matches!(ask.what, CatalogAsk::Create { .. });
             creates && ask.done().is_some_and(|(at, done)| done == id && at < window.since)
-        })
+        });
+        let ended = |(at, _): &(usize, End)| (log.born..window.since).contains(at);
+        acknowledged || self.evidence.ends().iter().any(ended)
     }
 
     fn present(&mut self, window: Window, name: &str, id: u64) {

@@ -64,7 +64,10 @@ fn a_log_that_was_only_seen_stays_as_well() {
     story.ask(create("other"), CatalogAnswer::Unknown);
     story.seen_logs(None, &[("log", 7)]);
     story.seen_logs(None, &[("log", 7), ("other", 8)]);
+    // A core that has not heard of it yet.
+    story.seen_logs(None, &[("log", 7)]);
     story.assert_clean();
+    story.end(End::Power);
     story.seen_logs(None, &[("log", 7)]);
     story.assert_guilty("catalog", "log other (id 8) is gone");
 }
