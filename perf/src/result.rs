@@ -173,8 +173,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Batches that carried them.
     pub batches: u64,
-    /// Failures by the name of their code; beside those of the protocol: "Unfinished" (no outcome 30 seconds after the
-    /// end), "NotSent" (due, and never handed over), "NotReceived" (appended, and no consumer saw it), "Undelivered" (the
+    /// Failures by the name of their code; beside those of the protocol: `Unfinished` (no outcome 30 seconds after the
+    /// end), `NotSent` (due, and never handed over), `NotReceived` (appended, and no consumer saw it), `Undelivered` (the
     /// client gave it up without anybody waiting for it).
     pub errors: BTreeMap<String, u64>,
     /// Attempts after the first.
