@@ -177,13 +177,16 @@ impl Nemesis {
             }
             Fault::NetCut => self.cut(now),
             Fault::NoSpace => {
-                let room = self.rng.below(2 << 20);
+                // Blocks are reserved ahead: with little room it is found soon that there is none.
+                let room = self.rng.below(2) * self.rng.below(2 << 20);
                 let used = self.sim.used_space(self.server);
                 self.sim.set_disk_capacity(self.server, Some(used + room));
                 self.full_until = Some(now + self.a_while(2_000));
             }
             Fault::FileTooLarge => {
-                let limit = 4096 * (1 + self.rng.below(400));
+                // A low one stands in the way of writes into reserved blocks, a high one of making files.
+                let most = if self.rng.below(2) == 0 { 16 } else { 400 };
+                let limit = 4096 * (1 + self.rng.below(most));
                 self.sim.set_file_size_limit(self.server, Some(limit));
                 self.limited_until = Some(now + self.a_while(1_000));
             }

@@ -239,10 +239,14 @@ impl Disk {
         if let Some(limit) = self.file_size_limit.map(|limit| limit - limit % SECTOR)
             && end > limit
         {
+            // Writes heed the limit wherever the file ends: only a file that is larger stays so.
             if position < limit {
                 end = limit;
-            } else {
-                self.within_limit(inode, end)?;
+            } else if self
+                .dice
+                .hits(DiskFault::FileTooLarge, self.files[&inode].path(&self.names, inode))
+            {
+                return Err(Errno::FBIG);
             }
         }
         let pages = pages_of(position, end);

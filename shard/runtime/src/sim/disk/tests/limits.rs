@@ -121,3 +121,15 @@ fn zeros_over_data_are_written() {
         assert_eq!(disk.content("/f"), expected);
     }
 }
+
+#[test]
+fn a_write_behind_the_limit_is_refused_in_a_file_that_is_larger_too() {
+    let mut disk = Disk::new(1);
+    let handle = disk.make("/f");
+    disk.write(handle, 0, &[1; 4 * BLOCK], false).unwrap();
+    disk.set_file_size_limit(Some(2 * 4096));
+    assert_eq!(errno(disk.write(handle, 2 * 4096, &[2; BLOCK], false)), Errno::FBIG);
+    assert_eq!(disk.write(handle, 4096, &[3; 2 * BLOCK], false).unwrap(), BLOCK, "up to the limit");
+    disk.preallocate(handle, 4 * 4096).unwrap();
+    assert_eq!(disk.strikes_of(DiskFault::FileTooLarge), 1);
+}
