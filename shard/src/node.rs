@@ -176,6 +176,7 @@ async fn shard_main(
 ) {
     let (lanes, inbox) = mesh.join(&core);
     let shard = Rc::new(Shard::new(lanes, config, identity));
+    let _released = Released(Rc::clone(&shard));
     let receiving = spawn_durable("inbox", inbox::run(Rc::clone(&shard), inbox));
     let posting = Rc::clone(&shard);
     spawn(async move { posting.post_late().await }).detach(); // ends with the core
@@ -189,6 +190,17 @@ async fn shard_main(
     // Err: it was cancelled, which is as well now.
     receiving.await.ok();
     shard.partitions.clear();
+}
+
+/// Frees a core that ends with requests under way: by a panic, or by a death that the process survives because it is
+/// simulated. Each of them holds the core, and the core holds them.
+struct Released(Rc<Shard>);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        let under_way = self.0.flights.take();
+        drop(under_way);
+    }
 }
 
 /// Boots the node, reports how that went, and stops the node when asked to.
