@@ -133,11 +133,16 @@ pub fn target(path: &Path) -> Target {
     place.map_or(Target::Other, Target::Partition)
 }
 
+/// One bit has flipped.
+pub const ROT: &str = "bit rot";
+/// Up to a page reads as something else.
+pub const WIDE_ROT: &str = "rotten sectors";
+
 /// The name of a fault.
 #[must_use]
 pub fn name(fault: DiskFault) -> &'static str {
     match fault {
-        DiskFault::BitRot => "bit rot",
+        DiskFault::BitRot => ROT,
         DiskFault::Misdirected => "misdirected write",
         DiskFault::LostWrite => "lost write",
         _ => "failed call",

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pyralog_runtime::rng::Rng;
-use pyralog_runtime::sim::{Crash, DiskFault, DiskFaults, NetFaults, NodeId, Simulation};
+use pyralog_runtime::sim::{Crash, DiskFaults, NetFaults, NodeId, Simulation};
 
 use crate::files::{Duty, class};
 use crate::history::End;
@@ -137,6 +137,10 @@ impl Nemesis {
         let at = *self.boot_at.get_or_insert(now + Duration::from_millis(self.rng.below(150)));
         if now >= at {
             self.boot_at = None;
+            // What rots while nothing runs is found by recovery first.
+            if self.scenario.has(Fault::BitRot) && self.rng.below(3) == 0 {
+                self.rot(server);
+            }
             let shards = self.shards();
             server.boot(shards);
         }
@@ -191,14 +195,19 @@ impl Nemesis {
                 self.limited_until = Some(now + self.a_while(1_000));
             }
             Fault::BitRot => {
-                let may = |path: &Path| class(path).silent != Duty::Exempt;
-                if self.rng.below(3) == 0
-                    && let Some((path, _)) = self.sim.corrupt(self.server, &may)
-                {
-                    server.struck(&path, DiskFault::BitRot);
+                if self.rng.below(3) == 0 {
+                    self.rot(server);
                 }
             }
             _ => unreachable!("{fault} strikes by itself"),
+        }
+    }
+
+    /// Bits of some file rot.
+    fn rot(&self, server: &mut Server) {
+        let may = |path: &Path| class(path).silent != Duty::Exempt;
+        if let Some((path, bytes)) = self.sim.corrupt(self.server, &may) {
+            server.rotted(&path, &bytes);
         }
     }
 

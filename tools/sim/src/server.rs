@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,12 +58,13 @@ impl Server {
                 if !files::may_strike(path, fault) {
                     return false;
                 }
-                if files::is_silent(fault) {
-                    struck(&recorded, path, fault);
+                let (target, name) = (files::target(path), files::name(fault));
+                let kind = if files::is_silent(fault) {
+                    Kind::Struck { target, fault: name }
                 } else {
-                    let (target, fault) = (files::target(path), files::name(fault));
-                    record(&recorded, Kind::CallFailed { target, fault });
-                }
+                    Kind::CallFailed { target, fault: name }
+                };
+                record(&recorded, kind);
                 true
             }),
         );
@@ -195,9 +197,10 @@ impl Server {
         record(&self.history, Kind::ClockJumped { by_us });
     }
 
-    /// Notes that stored bytes of a file were damaged.
-    pub fn struck(&self, path: &Path, fault: DiskFault) {
-        struck(&self.history, path, fault);
+    /// Notes that stored bytes of a file have rotted.
+    pub fn rotted(&self, path: &Path, bytes: &Range<u64>) {
+        let fault = if bytes.end - bytes.start == 1 { files::ROT } else { files::WIDE_ROT };
+        record(&self.history, Kind::Struck { target: files::target(path), fault });
     }
 
     /// Asks the process to stop in order.
@@ -240,10 +243,6 @@ impl Server {
         self.stopper = None;
         self.state = State::Down;
     }
-}
-
-fn struck(history: &Rc<RefCell<History>>, path: &Path, fault: DiskFault) {
-    record(history, Kind::Struck { target: files::target(path), fault: files::name(fault) });
 }
 
 /// Adds what the world did to a history.

@@ -40,6 +40,7 @@ mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -47,7 +48,7 @@ use rustix::io::Errno;
 use super::faults::{DiskFault, DiskFaults};
 use super::trace::TraceKind;
 use crate::rng::{Rng, mix};
-use content::{Content, PAGE, Payload};
+use content::{Content, PAGE, Payload, SECTOR};
 use dice::Dice;
 pub use dice::Shield;
 use extents::Extents;
@@ -284,42 +285,53 @@ impl Disk {
         self.files.clear();
     }
 
-    /// Damages a stored byte of a file that `may` allows: the file and the position, or `None` if nothing is stored.
-    /// Only [`DiskFault::BitRot`] strikes what is at rest.
-    pub(crate) fn corrupt(
-        &mut self,
-        fault: DiskFault,
-        may: &dyn Fn(&Path) -> bool,
-    ) -> Option<(PathBuf, u64)> {
-        if fault != DiskFault::BitRot {
-            return None;
-        }
-        let (mut allowed, mut pages) = (Vec::new(), 0);
+    /// Bits rot at rest, in a file that `may` allows: what and where, or `None` if nothing is stored. One bit, a sector or
+    /// a whole page; anywhere, or at the end of a file, where it is hardest to tell from what never was.
+    pub(crate) fn corrupt(&mut self, may: &dyn Fn(&Path) -> bool) -> Option<(PathBuf, Range<u64>)> {
+        let mut allowed = Vec::new();
         for (inode, file) in &self.files {
             let Some(path) = self.names.path_of(*inode) else { continue };
             if file.content.written() > 0 && may(&path) {
-                pages += file.content.written();
                 allowed.push((*inode, path));
             }
         }
-        if pages == 0 {
+        if allowed.is_empty() {
             return None;
         }
-        let rng = self.dice.stream(fault);
-        let mut nth = content::index(rng.below(pages as u64));
-        for (inode, path) in allowed {
-            let content = &mut self.files.get_mut(&inode)?.content;
-            let page = content.written_in(0..u64::MAX).nth(nth);
-            if let Some(page) = page {
-                let start = page * PAGE;
-                let position = start + rng.below(PAGE.min(content.len() - start));
-                content.flip(position, rng.next_u64().to_le_bytes()[0]);
-                self.dice.note(fault, path.clone());
-                return Some((path, position));
-            }
-            nth -= content.written();
+        let written = |inode: &Inode| self.files[inode].content.written();
+        let rng = self.dice.stream(DiskFault::BitRot);
+        let (nth, page) = if rng.below(2) == 0 {
+            let nth = content::index(rng.below(allowed.len() as u64));
+            (nth, written(&allowed[nth].0) - 1)
+        } else {
+            let pages: usize = allowed.iter().map(|(inode, _)| written(inode)).sum();
+            let mut page = content::index(rng.below(pages as u64));
+            let holds = |(inode, _): &(Inode, PathBuf)| {
+                let pages = written(inode);
+                let here = page < pages;
+                page -= if here { 0 } else { pages };
+                here
+            };
+            (allowed.iter().position(holds)?, page)
+        };
+        let (inode, path) = allowed.swap_remove(nth);
+        let content = &mut self.files.get_mut(&inode)?.content;
+        let start = content.written_in(0..u64::MAX).nth(page)? * PAGE;
+        let end = content.len().min(start + PAGE);
+        let position = start + rng.below(end - start);
+        let sector = position - position % SECTOR;
+        let range = match rng.below(3) {
+            0 => position..position + 1,
+            1 => sector..end.min(sector + SECTOR),
+            _ => start..end,
+        };
+        if range.end - range.start == 1 {
+            content.flip(position, rng.next_u64().to_le_bytes()[0]);
+        } else {
+            content.garble(range.clone(), rng);
         }
-        None
+        self.dice.note(DiskFault::BitRot, path.clone());
+        Some((path, range))
     }
 
     /// What becomes of the writes in flight: to a process all or part of them are there; of those that lose their power

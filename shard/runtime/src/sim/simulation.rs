@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -298,9 +299,14 @@ impl Simulation {
         self.universe.trace(Some(node.0), TraceKind::Wiped);
     }
 
-    /// Damages a stored byte of a file that `may` allows, if there is one. Returns the file and the position.
-    pub fn corrupt(&self, node: NodeId, may: &dyn Fn(&Path) -> bool) -> Option<(PathBuf, u64)> {
-        let damaged = self.node(node).disk.borrow_mut().corrupt(DiskFault::BitRot, may);
+    /// Damages what is stored of a file that `may` allows, if there is one: a bit, a sector or a page. Returns the file
+    /// and the bytes that are others now.
+    pub fn corrupt(
+        &self,
+        node: NodeId,
+        may: &dyn Fn(&Path) -> bool,
+    ) -> Option<(PathBuf, Range<u64>)> {
+        let damaged = self.node(node).disk.borrow_mut().corrupt(may);
         self.universe.trace_disk(node.0);
         damaged
     }

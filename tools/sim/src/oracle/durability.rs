@@ -43,13 +43,16 @@ fn replaced(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Vec
     for (before, after) in partition.conflicts() {
         // Without an end of the process in between it is not about durability: see `offsets`.
         let ended = partition.ended_between(&before, &after);
+        let between = before.event()..=after.event();
+        let reports = partition.reports.iter().filter(|(at, _)| between.contains(at));
+        let reported = merged(reports.map(|(_, range)| range.clone()));
+        // Said to be damaged, and dealt again all the same.
+        let again = covers(&reported, &(before.base..before.end));
         // Rot in the last group that nothing behind it vouches for looks like a torn tail, and is reported as one: the
         // recovery says where it cut, and deals those offsets again.
-        let reports = partition.reports.iter().filter(|(at, _)| *at <= after.event());
-        let reported = merged(reports.map(|(_, range)| range.clone()));
-        let rotten = partition.struck_before(after.event())
-            && !covers(&reported, &(before.base..before.end));
-        if ended && !rotten && !partition.may_follow_in_some_order(&before, &after) {
+        let lawful = partition.struck_before(after.event())
+            || partition.may_follow_in_some_order(&before, &after);
+        if again || ended && !lawful {
             let what = format!(
                 "{} gave way to {}",
                 evidence.describe(partition.place, &before),

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::fate::{Fate, Fates};
+use crate::rng::Rng;
 use crate::sim::faults::DiskFault;
 
 /// Bytes of a page: the alignment of direct I/O.
@@ -294,10 +295,25 @@ impl Content {
 
     /// Flips a bit of what is stored, wherever that version of the page is kept.
     pub(super) fn flip(&mut self, position: u64, bit: u8) {
-        let number = position / PAGE;
+        self.damage(position..position + 1, |bytes| bytes[0] ^= 1 << (bit % 8));
+    }
+
+    /// Turns every byte of a range into another, of what is stored of one page.
+    pub(super) fn garble(&mut self, range: Range<u64>, rng: &mut Rng) {
+        self.damage(range, |bytes| {
+            for byte in bytes {
+                *byte ^= rng.next_u64().to_le_bytes()[0] | 1;
+            }
+        });
+    }
+
+    /// Changes a range within a page that is stored, wherever that version of the page is kept.
+    fn damage(&mut self, range: Range<u64>, change: impl FnOnce(&mut [u8])) {
+        let number = range.start / PAGE;
+        let start = index(range.start % PAGE);
         let old = self.pages.get(&number).cloned();
         let mut bytes = old.as_deref().unwrap_or(&ZEROS[..PAGE_BYTES]).to_vec();
-        bytes[index(position % PAGE)] ^= 1 << (bit % 8);
+        change(&mut bytes[start..start + index(range.end - range.start)]);
         let new = page_of(bytes);
         if let Some(dirty) = self.dirty.get_mut(&number) {
             let versions = dirty.versions.iter_mut().map(|version| &mut version.page);

@@ -1,5 +1,6 @@
 //! Losses that may be, and losses that must not.
 
+use crate::files::WIDE_ROT;
 use crate::history::{End, FinalRead, Kind, Level, LogChanges};
 use crate::oracle::story::Story;
 
@@ -257,15 +258,26 @@ fn damage_may_cost_records_if_it_is_reported() {
 
 #[test]
 fn what_is_reported_is_not_dealt_again() {
+    for fault in ["lost write", WIDE_ROT] {
+        let mut story = Story::new();
+        story.wrote(2, 0);
+        story.wrote(2, 2);
+        story.strike(fault);
+        story.end(End::Power);
+        let place = story.place();
+        story.push(Kind::DamageReported { place, range: 0..2 });
+        story.wrote(2, 0);
+        story.assert_guilty("durability", "gave way to");
+    }
+    // What was reported later had been cut before, as far as anybody could tell.
     let mut story = Story::new();
     story.wrote(2, 0);
-    story.wrote(2, 2);
-    story.strike("lost write");
+    story.strike(WIDE_ROT);
     story.end(End::Power);
+    story.wrote(2, 0);
     let place = story.place();
     story.push(Kind::DamageReported { place, range: 0..2 });
-    story.wrote(2, 0);
-    story.assert_guilty("durability", "gave way to");
+    story.assert_clean();
 }
 
 #[test]
@@ -286,6 +298,7 @@ fn damage_at_the_end_may_go_unnoticed_for_as_many_writes_as_were_hit() {
     story(&["lost write", "bit rot"], 1).assert_guilty("durability", "is lost");
     // One that went elsewhere may have hit any number of others.
     story(&["misdirected write"], 0).assert_clean();
+    story(&[WIDE_ROT], 0).assert_clean();
 }
 
 #[test]

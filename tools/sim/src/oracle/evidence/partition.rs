@@ -17,12 +17,14 @@
 //! nothing that was written later vouches for it. Each group that reaches the disk vouches for all groups that were synced
 //! before it was sent. So of synced appends that followed each other, each sent after the one before was acknowledged, a
 //! recovery may cut as many as writes were damaged, and no more: for the next one the evidence is still there, and the
-//! loss has to be reported. A misdirected write damages what it hits besides, which may be any number of groups. What was
+//! loss has to be reported. A misdirected write damages what it hits besides, and a rotten page what it holds, which may
+//! be any number of groups. What was
 //! written but not yet synced has no such witness: behind a damaged write all of it may go.
 
 use std::collections::BTreeMap;
 
 use super::{Append, Window};
+use crate::files::ROT;
 use crate::history::{End, Level, Place, Storage};
 
 /// An append was at these offsets, at some moment of a window.
@@ -175,7 +177,7 @@ impl Partition {
     }
 
     pub(super) fn strike(&mut self, event: usize, fault: &str) {
-        let bounded = fault.starts_with("bit") || fault.starts_with("lost");
+        let bounded = fault == ROT || fault.starts_with("lost");
         self.strikes.push((event, if bounded { 1 } else { usize::MAX }));
     }
 

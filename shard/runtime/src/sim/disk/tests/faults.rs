@@ -168,20 +168,34 @@ fn rot_flips_one_bit_for_good() {
 #[test]
 fn rot_at_rest_strikes_what_is_written_in_an_allowed_file() {
     let seen = outcomes(|seed| {
-        let (mut disk, handle) = with_file(seed, 1);
+        let (mut disk, handle) = with_file(seed, 2);
         disk.preallocate(handle, 1 << 20).unwrap();
         disk.make("/empty");
         let other = disk.make("/other");
         disk.append_bytes(other, b"abc").unwrap();
-        assert_eq!(disk.corrupt(DiskFault::LostWrite, &|_| true), None);
-        assert_eq!(disk.corrupt(DiskFault::BitRot, &|path| path == Path::new("/empty")), None);
-        let (path, at) = disk.corrupt(DiskFault::BitRot, &|_| true).unwrap();
+        assert_eq!(disk.corrupt(&|path| path == Path::new("/empty")), None);
+        let whole = [[1; BLOCK], [1; BLOCK]].concat();
+        assert_eq!(disk.content("/f")[..2 * BLOCK], whole);
+        let (path, range) = disk.corrupt(&|_| true).unwrap();
         let content = disk.content(path.to_str().unwrap());
-        let before = if path == Path::new("/f") { 1 } else { b"abc"[content::index(at)] };
-        assert_eq!((content[content::index(at)] ^ before).count_ones(), 1);
-        path
+        let before = if path == Path::new("/f") { whole } else { b"abc".to_vec() };
+        let others: Vec<_> = (0..before.len()).filter(|at| before[*at] != content[*at]).collect();
+        let range = content::index(range.start)..content::index(range.end);
+        assert_eq!(others, range.clone().collect::<Vec<_>>());
+        let bits: u32 = range.clone().map(|at| (before[at] ^ content[at]).count_ones()).sum();
+        assert!(range.len() > 1 || bits == 1);
+        (path, range.len(), range.end == before.len())
     });
-    assert_eq!(seen.into_keys().collect::<Vec<_>>(), [Path::new("/f"), Path::new("/other")]);
+    let all: Vec<_> = seen.into_keys().collect();
+    for of_f in [1, 512, BLOCK] {
+        for at_end in [false, true] {
+            let found = all
+                .iter()
+                .any(|(path, len, end)| path == Path::new("/f") && (*len, *end) == (of_f, at_end));
+            assert!(found || (of_f, at_end) == (1, true), "{of_f} {at_end}: {all:?}");
+        }
+    }
+    assert!(all.contains(&(PathBuf::from("/other"), 3, true)), "{all:?}");
 }
 
 #[test]
