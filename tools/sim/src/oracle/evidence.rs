@@ -69,6 +69,11 @@ impl Append<'_> {
         self.records.len() as u64
     }
 
+    /// Whose it is; `None` if it has no records.
+    pub(super) fn client(&self) -> Option<u32> {
+        self.records.first().map(|record| record.client)
+    }
+
     /// Before this event nothing of it can have been at the server.
     pub(super) fn first_sent(&self) -> usize {
         self.sent.first().map_or(self.begun, |sent| sent.event)

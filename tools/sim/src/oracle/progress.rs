@@ -9,7 +9,9 @@
 //! - every append of a session whose first batch begins in this phase and has an outcome is acknowledged, unless it was
 //!   wrong in itself, its log may be gone, or the process ended meanwhile. (A client may give up without an outcome; that
 //!   all clients come to an end is something to be tried.) An older session may have lost an earlier batch to what was
-//!   broken before, and once a disk was replaced a producer may find its log gone and give up by itself;
+//!   broken before; its producer then gives up what follows in that partition without sending it, so what was never sent
+//!   is not asked for if its client had lost something there before. And once a disk was replaced a producer may find its
+//!   log gone and give up by itself;
 //! - every partition of every log that certainly exists is read to its end.
 //!
 //! A history without that phase is not judged: it was not a run.
@@ -83,10 +85,18 @@ fn unanswered(evidence: &Evidence<'_>, stopped: usize, violations: &mut Vec<Viol
         append.sent.iter().filter_map(|sent| sent.session.map(|session| session.id)).collect()
     };
     let earlier = evidence.appends.iter().filter(|append| append.begun < stopped);
-    let old: BTreeSet<u64> = earlier.flat_map(sessions).collect();
+    let old: BTreeSet<u64> = earlier.clone().flat_map(sessions).collect();
+    let lost: BTreeSet<(Place, u32)> = earlier
+        .filter(|append| append.idempotent && append.acked().is_none())
+        .filter_map(|append| Some((append.place, append.client()?)))
+        .collect();
+    let given_up = |append: &Append<'_>| {
+        append.sent.is_empty()
+            && append.client().is_some_and(|client| lost.contains(&(append.place, client)))
+    };
     for (at, append) in evidence.appends.iter().enumerate() {
         let of_old = sessions(append).iter().any(|session| old.contains(session));
-        if append.begun < stopped || !append.idempotent || of_old {
+        if append.begun < stopped || !append.idempotent || of_old || given_up(append) {
             continue;
         }
         let (end, wrong) = match append.end {
@@ -274,6 +284,42 @@ mod tests {
             let complaints = story.judge("progress");
             assert_eq!(complaints.is_empty(), before, "{complaints:?}");
         }
+    }
+
+    #[test]
+    fn a_producer_that_has_lost_something_may_give_up_what_follows_without_sending_it() {
+        for (before, after, clean) in [(1, 1, true), (1, 2, false), (2, 1, false)] {
+            let mut story = Story::new();
+            for client in 1..=2 {
+                let append = story.begun_by(client, 1);
+                story.sent(append);
+                if client == before {
+                    story.unknown(append);
+                } else {
+                    story.acked(append, 0);
+                }
+            }
+            story.push(Kind::FaultsStopped);
+            let given_up = story.begun_by(after, 1);
+            story.refused(given_up, 0);
+            let other = story.begun_by(3 - before, 1);
+            story.sent(other);
+            story.acked(other, 1);
+            story.probe(Ok(()));
+            story.final_read(&[]);
+            let complaints = story.judge("progress");
+            assert_eq!(complaints.is_empty(), clean, "{before} {after}: {complaints:?}");
+        }
+        // What is sent all the same has to be answered.
+        let mut story = Story::new();
+        let lost = story.append(1);
+        story.unknown(lost);
+        story.push(Kind::FaultsStopped);
+        let sent = story.append(1);
+        story.refused(sent, 0);
+        story.probe(Ok(()));
+        story.final_read(&[]);
+        assert_eq!(story.judge("progress").len(), 1);
     }
 
     #[test]

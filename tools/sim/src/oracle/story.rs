@@ -140,11 +140,16 @@ impl Story {
 
     // Appends.
 
-    fn begin(&mut self, records: u64, level: Option<Level>, idempotent: bool) -> u64 {
+    fn begin(
+        &mut self,
+        (client, records): (u32, u64),
+        level: Option<Level>,
+        idempotent: bool,
+    ) -> u64 {
         let append = self.history.next_append();
         let first = self.next;
         self.next += records;
-        let ids = (first..self.next).map(|sequence| RecordId { client: 1, sequence });
+        let ids = (first..self.next).map(|sequence| RecordId { client, sequence });
         let records: Vec<_> = ids.collect();
         self.records.insert(append, records.clone());
         let place = self.place;
@@ -153,7 +158,12 @@ impl Story {
     }
 
     pub(super) fn begun(&mut self, records: u64) -> u64 {
-        self.begin(records, None, true)
+        self.begin((1, records), None, true)
+    }
+
+    /// The same, of a client: others are of client 1.
+    pub(super) fn begun_by(&mut self, client: u32, records: u64) -> u64 {
+        self.begin((client, records), None, true)
     }
 
     /// An append with a session that was sent once.
@@ -165,14 +175,14 @@ impl Story {
 
     /// The same, of a level.
     pub(super) fn leveled(&mut self, level: Level, records: u64) -> u64 {
-        let append = self.begin(records, Some(level), true);
+        let append = self.begin((1, records), Some(level), true);
         self.sent(append);
         append
     }
 
     /// The same, without a session.
     pub(super) fn raw(&mut self, records: u64) -> u64 {
-        let append = self.begin(records, None, false);
+        let append = self.begin((1, records), None, false);
         self.sent(append);
         append
     }
