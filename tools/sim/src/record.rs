@@ -53,14 +53,24 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
-/// The value of a record, of a length that `rng` draws: mostly small, now and then some kilobytes, rarely
-/// [`VALUE_BYTES_MAX`].
+/// How long values are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Lengths {
+    /// Mostly small, now and then some kilobytes, rarely [`VALUE_BYTES_MAX`].
+    #[default]
+    Mixed,
+    /// All of several kilobytes, so that even a short run fills some segments.
+    Large,
+}
+
+/// The value of a record, of a length that `rng` draws.
 #[must_use]
-pub fn encode(id: RecordId, rng: &mut Rng) -> Vec<u8> {
-    let len = match rng.u32(0..64) {
-        0 => rng.usize(VALUE_BYTES_MIN..=VALUE_BYTES_MAX),
-        1..=8 => rng.usize(VALUE_BYTES_MIN..=4096),
-        _ => rng.usize(VALUE_BYTES_MIN..=256),
+pub fn encode(id: RecordId, lengths: Lengths, rng: &mut Rng) -> Vec<u8> {
+    let len = match (lengths, rng.u32(0..64)) {
+        (Lengths::Large, _) => rng.usize(4096..=16 << 10),
+        (Lengths::Mixed, 0) => rng.usize(VALUE_BYTES_MIN..=VALUE_BYTES_MAX),
+        (Lengths::Mixed, 1..=8) => rng.usize(VALUE_BYTES_MIN..=4096),
+        (Lengths::Mixed, _) => rng.usize(VALUE_BYTES_MIN..=256),
     };
     encode_to(id, len)
 }
@@ -125,11 +135,13 @@ mod tests {
     #[test]
     fn a_value_says_which_record_it_is() {
         let mut rng = Rng::with_seed(1);
-        for sequence in 0..500 {
-            let id = id(7, sequence);
-            let value = encode(id, &mut rng);
-            assert!((VALUE_BYTES_MIN..=VALUE_BYTES_MAX).contains(&value.len()));
-            assert_eq!(decode(&value), Ok(id));
+        for (lengths, shortest) in [(Lengths::Mixed, VALUE_BYTES_MIN), (Lengths::Large, 4096)] {
+            for sequence in 0..500 {
+                let id = id(7, sequence);
+                let value = encode(id, lengths, &mut rng);
+                assert!((shortest..=VALUE_BYTES_MAX).contains(&value.len()));
+                assert_eq!(decode(&value), Ok(id));
+            }
         }
     }
 
@@ -137,7 +149,9 @@ mod tests {
     fn the_same_generator_draws_the_same_values() {
         let draw = || {
             let mut rng = Rng::with_seed(3);
-            (0..50).map(|sequence| encode(id(1, sequence), &mut rng)).collect::<Vec<_>>()
+            (0..50)
+                .map(|sequence| encode(id(1, sequence), Lengths::Mixed, &mut rng))
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(), draw());
     }

@@ -13,6 +13,8 @@ use pyralog_log::durability::Durability;
 use pyralog_runtime::rng::Rng;
 use pyralog_wire::{LogConfig, LogStorage};
 
+use crate::record::Lengths;
+
 /// A kind of trouble that the nemesis makes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Fault {
@@ -135,6 +137,8 @@ pub struct LogPlan {
     pub name: String,
     /// What it is created with.
     pub config: LogConfig,
+    /// How long the values of its records are.
+    pub lengths: Lengths,
 }
 
 /// Everything that a run is made of.
@@ -241,7 +245,8 @@ fn draw_log(rng: &mut Rng, number: u64, memory_only: bool) -> LogPlan {
             ..LogConfig::default()
         }
     };
-    LogPlan { name: format!("log-{number}"), config }
+    let lengths = if rng.below(5) == 0 { Lengths::Large } else { Lengths::Mixed };
+    LogPlan { name: format!("log-{number}"), config, lengths }
 }
 
 impl fmt::Display for Scenario {

@@ -17,7 +17,7 @@ use super::driver::{Driver, Handoff};
 use super::inbox::Inbox;
 use super::{CallError, SimClient};
 use crate::history::RecordId;
-use crate::record;
+use crate::record::{self, Lengths};
 
 /// A batch that takes records.
 pub(super) struct Open {
@@ -147,14 +147,14 @@ impl Producer {
     pub async fn append(
         &mut self,
         partition: PartitionId,
-        count: usize,
+        (count, lengths): (usize, Lengths),
     ) -> Result<Vec<RecordId>, Closed> {
         assert!((partition.get() as usize) < self.ordinals.len(), "no partition {partition}");
         let mut records = Vec::with_capacity(count);
         for _ in 0..count {
             self.room().await?;
             let id = self.client.new_record();
-            self.push(partition, id);
+            self.push(partition, id, lengths);
             records.push(id);
         }
         Ok(records)
@@ -212,8 +212,8 @@ impl Producer {
     }
 
     /// Puts a record into the open batch of its partition.
-    fn push(&mut self, partition: PartitionId, id: RecordId) {
-        let value = record::encode(id, &mut self.rng);
+    fn push(&mut self, partition: PartitionId, id: RecordId, lengths: Lengths) {
+        let value = record::encode(id, lengths, &mut self.rng);
         let row = Record {
             value: Some(&value),
             create_time: Timestamp::new(time::unix_us()),

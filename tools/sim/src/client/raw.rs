@@ -22,7 +22,7 @@ use super::SimClient;
 use super::journal::{Begun, place, refusal};
 use super::link::{Outgoing, ReplyTo, Undone};
 use crate::history::{Outcome, RecordId, Refusal};
-use crate::record;
+use crate::record::{self, Lengths};
 
 /// What to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct RawAppend {
     pub level: Option<Durability>,
     /// Records of each batch; all batches go in one request, which is taken or refused as a whole.
     pub batches: Vec<usize>,
+    /// How long their values are.
+    pub lengths: Lengths,
     /// How often the same bytes are sent at most. What is sent again after an attempt without an
     /// answer may leave two copies.
     pub attempts: u32,
@@ -61,7 +63,7 @@ impl SimClient {
         assert!(append.attempts > 0, "an append without an attempt");
         assert!(!append.batches.is_empty(), "an append of nothing");
         let mut rng = self.fork_rng();
-        let (records, payload) = self.payload(&append.batches, &mut rng);
+        let (records, payload) = self.payload(&append, &mut rng);
         let payload = Arc::new(payload);
         let number = self.shared.journal.begun(Begun {
             place: place(append.log, append.partition),
@@ -94,14 +96,14 @@ impl SimClient {
     }
 
     /// New records, in batches one after another.
-    fn payload(&self, batches: &[usize], rng: &mut Rng) -> (Vec<RecordId>, Vec<u8>) {
+    fn payload(&self, append: &RawAppend, rng: &mut Rng) -> (Vec<RecordId>, Vec<u8>) {
         let (mut records, mut payload) = (Vec::new(), Vec::new());
         let config = BuilderConfig { batch_bytes_max: BATCH_BYTES_MAX, ..BuilderConfig::default() };
-        for &count in batches {
+        for &count in &append.batches {
             let mut builder = RowsBuilder::new(config);
             for _ in 0..count {
                 let id = self.new_record();
-                let value = record::encode(id, rng);
+                let value = record::encode(id, append.lengths, rng);
                 let create_time = Timestamp::new(time::unix_us());
                 let row = Record { value: Some(&value), create_time, ..Record::default() };
                 builder.push(&row).expect("the records of a batch fit one");

@@ -10,6 +10,7 @@ use pyralog_runtime::time;
 use super::Shared;
 use crate::client::{RawAppend, SimClient};
 use crate::history::{Kind, Outcome};
+use crate::record::Lengths;
 use crate::server::record;
 
 /// How often something is tried, a second apart, before it counts as not working.
@@ -50,6 +51,7 @@ pub(super) async fn check(shared: &Shared, client: SimClient) {
                 shard: None,
                 level: None,
                 batches: vec![2, 1],
+                lengths: Lengths::Mixed,
                 attempts: 3,
             };
             let result = match client.append_raw(append).await {

@@ -19,6 +19,7 @@ use pyralog_wire::{Request, Response};
 use super::*;
 use crate::client::{Producer, RawAppend, ReadEnd, ReadStep, Reader};
 use crate::history::{CatalogAnswer, Refusal, Seen};
+use crate::record::Lengths;
 
 const FIRST: PartitionId = PartitionId::ZERO;
 const LOG: LogId = LogId::new(7);
@@ -180,7 +181,8 @@ fn three_from(base: u64) -> Vec<u8> {
 
 fn raw(attempts: u32) -> RawAppend {
     let (shard, level, batches) = (None, None, vec![1]);
-    RawAppend { log: LOG, partition: FIRST, shard, level, batches, attempts }
+    let lengths = Lengths::Mixed;
+    RawAppend { log: LOG, partition: FIRST, shard, level, batches, lengths, attempts }
 }
 
 #[track_caller]
@@ -306,7 +308,7 @@ fn producer_ends_as(
 ) {
     with_liar(deeds, async move |client: SimClient, history| {
         let mut producer = Producer::open(&client, "a", ProducerConfig::default()).await.unwrap();
-        producer.append(FIRST, 1).await.unwrap();
+        producer.append(FIRST, (1, Lengths::Mixed)).await.unwrap();
         producer.flush().await.unwrap();
         assert_eq!(outcomes(&history), [expected]);
         let sent = |event: &Event| matches!(event.kind, Kind::AppendSent { .. });
@@ -340,7 +342,7 @@ fn a_batch_never_goes_to_another_clusters_log_that_has_its_id() {
     with_liar(deeds, async move |client: SimClient, history| {
         let mut producer = Producer::open(&client, "a", ProducerConfig::default()).await.unwrap();
         for _ in 0..3 {
-            producer.append(FIRST, 1).await.unwrap();
+            producer.append(FIRST, (1, Lengths::Mixed)).await.unwrap();
             producer.flush().await.unwrap();
             client.reset_connections();
         }

@@ -11,6 +11,7 @@ use pyralog_wire::message::{LogDescription, PartitionInfo};
 use super::*;
 use crate::client::{Batches, Producer, RawAppend, ReadEnd, ReadStep, Reader};
 use crate::history::{CatalogAnswer, CatalogAsk, Level, Place, Read, SessionUse};
+use crate::record::Lengths;
 
 const FIRST: PartitionId = PartitionId::ZERO;
 
@@ -19,7 +20,15 @@ fn small_batches() -> ProducerConfig {
 }
 
 fn raw(log: &LogDescription, batches: Vec<usize>) -> RawAppend {
-    RawAppend { log: log.id, partition: FIRST, shard: None, level: None, batches, attempts: 1 }
+    RawAppend {
+        log: log.id,
+        partition: FIRST,
+        shard: None,
+        level: None,
+        batches,
+        lengths: Lengths::Mixed,
+        attempts: 1,
+    }
 }
 
 fn reads(history: &Rc<RefCell<History>>) -> Vec<Read> {
@@ -38,7 +47,8 @@ fn what_a_producer_sends_is_there_once_in_order_at_the_offsets_of_its_acknowledg
         let mut sent = [Vec::new(), Vec::new()];
         for round in 0..40 {
             let partition = round % 2;
-            let ids = producer.append(PartitionId::new(partition), 5).await.unwrap();
+            let ids =
+                producer.append(PartitionId::new(partition), (5, Lengths::Mixed)).await.unwrap();
             sent[partition as usize].extend(ids);
         }
         producer.flush().await.unwrap();
@@ -86,7 +96,7 @@ fn connections_that_are_cut_cost_a_producer_no_record_and_double_none() {
         let mut producer = Producer::open(&client, "a", small_batches()).await.unwrap();
         let mut sent = Vec::new();
         for _ in 0..60 {
-            sent.extend(producer.append(FIRST, 7).await.unwrap());
+            sent.extend(producer.append(FIRST, (7, Lengths::Mixed)).await.unwrap());
             time::sleep(Duration::from_micros(300)).await;
             client.reset_connections();
         }
@@ -146,11 +156,11 @@ fn a_producer_of_a_deleted_log_ends_its_batches_as_refused() {
     with_server(async |client: SimClient, history| {
         client.create_log("a", in_memory(1)).await.unwrap();
         let mut producer = Producer::open(&client, "a", small_batches()).await.unwrap();
-        producer.append(FIRST, 4).await.unwrap();
+        producer.append(FIRST, (4, Lengths::Mixed)).await.unwrap();
         producer.flush().await.unwrap();
         client.delete_log("a").await.unwrap();
         let before = outcomes(&history).len();
-        producer.append(FIRST, 4).await.unwrap();
+        producer.append(FIRST, (4, Lengths::Mixed)).await.unwrap();
         producer.flush().await.unwrap();
         let after = outcomes(&history).split_off(before);
         assert!(!after.is_empty());
@@ -275,7 +285,7 @@ fn an_abandoned_producer_leaves_its_batches_without_an_end() {
         client.create_log("a", in_memory(1)).await.unwrap();
         let config = ProducerConfig { linger: Duration::from_secs(9), ..small_batches() };
         let mut producer = Producer::open(&client, "a", config).await.unwrap();
-        producer.append(FIRST, 3).await.unwrap();
+        producer.append(FIRST, (3, Lengths::Mixed)).await.unwrap();
         producer.abandon();
         time::sleep(Duration::from_millis(20)).await;
         assert_eq!(outcomes(&history), []);
@@ -288,7 +298,7 @@ fn a_dropped_producer_delivers_what_it_was_given() {
         client.create_log("a", in_memory(1)).await.unwrap();
         let config = ProducerConfig { linger: Duration::from_secs(9), ..ProducerConfig::default() };
         let mut producer = Producer::open(&client, "a", config).await.unwrap();
-        let sent = producer.append(FIRST, 3).await.unwrap();
+        let sent = producer.append(FIRST, (3, Lengths::Mixed)).await.unwrap();
         drop(producer);
         while outcomes(&history).is_empty() {
             time::sleep(Duration::from_millis(1)).await;
@@ -305,7 +315,7 @@ fn a_full_producer_waits_for_room() {
             ProducerConfig { batch_bytes: 4096, buffer_bytes: 8192, ..ProducerConfig::default() };
         let mut producer = Producer::open(&client, "a", config).await.unwrap();
         for _ in 0..100 {
-            producer.append(FIRST, 10).await.unwrap();
+            producer.append(FIRST, (10, Lengths::Mixed)).await.unwrap();
             // One record may take it over the limit, whatever its size.
             assert!(producer.buffered_bytes() < 8192 + (128 << 10));
         }
@@ -324,7 +334,7 @@ fn one_seed_makes_one_session_and_another_seed_another() {
             let other = SimClient::new(client.addresses(), config, identity, Rc::clone(&history));
             let mut producer =
                 Producer::open(&other, "a", ProducerConfig::default()).await.unwrap();
-            producer.append(FIRST, 1).await.unwrap();
+            producer.append(FIRST, (1, Lengths::Mixed)).await.unwrap();
             producer.flush().await.unwrap();
         }
         let sessions: Vec<SessionUse> = events(&history)
