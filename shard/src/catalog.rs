@@ -237,6 +237,12 @@ impl Catalog {
         Applied::Created(entry)
     }
 
+    /// Whether this id was dealt: there is such a log, or there was.
+    #[must_use]
+    pub fn has_dealt(&self, id: LogId) -> bool {
+        id.get() < self.next_id
+    }
+
     /// The log with this id.
     #[must_use]
     pub fn get(&self, id: LogId) -> Option<&LogEntry> {

@@ -11,6 +11,7 @@
 //! next start.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ impl CatalogLog {
             .map_err(|error| format!("the catalog cannot be opened: {error}"))?;
         refuse_damage(&report)?;
         let replayed = replay(&partition).await?;
+        refuse_later_logs(data, &replayed.catalog).await?;
         Ok((Self { partition: Some(partition) }, replayed))
     }
 
@@ -122,6 +124,22 @@ fn refuse_damage(report: &RecoveryReport) -> Result<(), String> {
     Err(format!(
         "the catalog is damaged on disk ({}): restore the folder `catalog` of the data directory from a copy",
         line.unwrap_or_default()
+    ))
+}
+
+/// Refuses folders of logs that the catalog has not dealt yet. A log gets its folder when its creation is on stable
+/// storage, so the catalog has lost its end, which may look like a torn write, or it is an older copy. The next log to be
+/// created would get the id, and with it the records of another.
+async fn refuse_later_logs(data: &Path, catalog: &Catalog) -> Result<(), String> {
+    let folder = data.join("logs");
+    let entries = file::list_dir(&folder)
+        .await
+        .map_err(|error| format!("the logs in {} cannot be listed: {error}", folder.display()))?;
+    let ids = entries.iter().filter_map(|entry| entry.name.parse().ok()).map(LogId::new);
+    let Some(log) = ids.filter(|id| !catalog.has_dealt(*id)).min() else { return Ok(()) };
+    Err(format!(
+        "the catalog ends before log {log}, but {} is there: the catalog has lost its end, or is an older copy. Restore the folder `catalog` of the data directory from a copy that knows log {log}; or move the folders of logs from {log} on away, whose records are not served then",
+        log_folder(data, log).display()
     ))
 }
 

@@ -327,6 +327,42 @@ fn a_damaged_catalog_is_refused_and_everything_that_was_started_is_stopped() {
 }
 
 #[test]
+fn a_catalog_that_ends_before_a_log_that_is_there_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let (catalog, copy) = (data.path().join("catalog"), data.path().join("copy"));
+    let create = |name: &str| {
+        let server = start(durable_config(2, data.path()));
+        let mut peer = Peer::connect(&server);
+        let log = peer.create(name, log_config(1)).id;
+        peer.append(log, 0, &batch(&[name.as_bytes()])).unwrap();
+        drop(peer);
+        server.shutdown().unwrap();
+        log
+    };
+    create("a");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(&catalog).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let later = create("b");
+    std::fs::remove_dir_all(&catalog).unwrap();
+    std::fs::rename(&copy, &catalog).unwrap();
+    let error = Server::start(durable_config(2, data.path())).unwrap_err();
+    let StartError::Catalog(problem) = error else { panic!("{error:?}") };
+    let folder = data.path().join("logs").join(later.to_string());
+    assert!(problem.contains(folder.to_str().unwrap()), "{problem}");
+
+    // The way out that costs the log: another may have the id.
+    std::fs::rename(&folder, data.path().join("away")).unwrap();
+    assert_eq!(create("c"), later);
+    let server = start(durable_config(2, data.path()));
+    let mut peer = Peer::connect(&server);
+    assert_eq!(peer.values(later, 0, 0), [b"c"]);
+    drop(peer);
+    server.shutdown().unwrap();
+}
+
+#[test]
 fn an_http_address_in_use_is_refused_and_the_data_directory_is_free_again() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let data = tempfile::tempdir().unwrap();
