@@ -215,7 +215,7 @@ pub struct ConsumerConfig {
     pub partitions: Vec<PartitionId>,
     /// Bytes that a fetch waits for, at most `wait`.
     pub bytes_min: u32,
-    /// Bytes of a fetch at most, unless a single batch is larger. A consumer holds one fetch per
+    /// Bytes of a fetch at most, unless a single batch is larger. A consumer holds two fetches per
     /// partition and two more.
     pub bytes_max: u32,
     /// How long a fetch waits at the tail.

@@ -15,9 +15,9 @@ use crate::fetched::FetchedBatch;
 
 /// Reads records of one log, in order per partition.
 ///
-/// Each partition has a task that fetches ahead by one: an answer that nobody has taken yet stops
-/// it. So a consumer holds at most one answer per partition, the one that is being read, and one in
-/// between, and a slow one costs nobody else anything.
+/// Each partition has a task that asks ahead: while an answer waits to be taken, one more is on its
+/// way, and no more until it was taken. So a consumer holds at most two answers per partition, the
+/// one that is being read, and one in between, and a slow one costs nobody else anything.
 #[derive(Debug)]
 pub struct Consumer {
     reports: mpsc::Receiver<Report>,

@@ -154,6 +154,17 @@ impl Cursor {
         }
     }
 
+    /// An answer begins to arrive: where to fetch next if its records prove sound, so that it can be
+    /// asked for before they are here. `None` if that shows only then.
+    #[must_use]
+    pub fn ahead(&self, fetched: &Fetched) -> Option<FetchFrom> {
+        let Fetched { first_offset, next_offset, high, .. } = *fetched;
+        let reached = self.offset().unwrap_or(first_offset).max(first_offset);
+        let end = self.end.or((self.stop == Stop::AtEnd).then_some(high));
+        let goes_on = next_offset > reached && end.is_none_or(|end| next_offset < end);
+        goes_on.then_some(FetchFrom::Offset(next_offset))
+    }
+
     /// A fetch was refused.
     pub fn refused(&mut self, reply: ErrorReply, rng: &mut Rng) -> Next {
         match (reply.code(), reply.detail) {

@@ -260,6 +260,14 @@ impl<R> Exchange<R> {
         })
     }
 
+    /// The answer whose payload is still being received, and who waits for it: it says already where
+    /// its records end.
+    pub fn incoming(&mut self) -> Option<(&mut R, &Reply)> {
+        let (correlation, reply) = self.receiver.incoming()?;
+        let reply_to = self.pending.get_mut(&correlation)?.as_mut()?;
+        Some((reply_to, reply))
+    }
+
     /// The connection is over: what is known of every request without an answer, in the order in
     /// which those who asked are to be told.
     #[must_use]

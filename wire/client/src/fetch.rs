@@ -1,4 +1,12 @@
 //! The task that reads one partition: carries out what its machine (`reading`) says.
+//!
+//! It asks ahead: when the head of an answer is here, which says where its records end, the next
+//! fetch goes out, over the same connection. So the server reads the next records from its disk
+//! while it sends these, and these are verified and handed over while the next arrive. An answer is
+//! begun to be taken only when the one before it was handed over, so at most two are here: one that
+//! waits for the consumer, and one that arrives meanwhile. More cannot be under way, because where
+//! the one after them starts is not known yet; a server that sends on without being asked would need
+//! a window of credit for each reader, in the protocol and on both sides.
 
 use std::future::Future;
 use std::pin::pin;
@@ -7,7 +15,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use pyralog_log::ids::PartitionId;
-use pyralog_wire::message::{Fetch, LogRoute};
+use pyralog_wire::message::{Fetch, FetchFrom, Fetched, LogRoute};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Client;
@@ -17,7 +25,7 @@ use crate::directory::{ClusterId, LogIdentity, Target};
 use crate::error::ClientError;
 use crate::exchange::Answered;
 use crate::fetched::FetchedBatch;
-use crate::link::{Outgoing, ReplyTo};
+use crate::link::{Ending, Link, Outgoing, ReplyTo};
 use crate::reading::Reading;
 
 /// Go there.
@@ -86,6 +94,15 @@ struct Fetcher {
     rng: Rng,
 }
 
+/// A fetch under way.
+struct Asked {
+    from: FetchFrom,
+    link: Link,
+    /// Where its records end.
+    head: oneshot::Receiver<Fetched>,
+    whole: oneshot::Receiver<Ending>,
+}
+
 /// The consumer is gone.
 struct Gone;
 
@@ -105,8 +122,9 @@ impl Fetcher {
     /// Reads on and on. Ends when the consumer is gone, or waits forever at an end or a failure.
     /// Dropped midway, it can be begun again at another position.
     async fn read(&mut self) -> Gone {
+        let mut ahead = None;
         loop {
-            let next = match self.fetch().await {
+            let next = match self.fetch(&mut ahead).await {
                 Ok(Answered { reply, payload }) => {
                     let (batches, next) = self.reading.answered((reply, payload), &mut self.rng);
                     if !batches.is_empty()
@@ -119,6 +137,8 @@ impl Fetcher {
                 Err(error) => {
                     let (log, partition) = (&self.name, self.partition);
                     tracing::debug!(log, %partition, %error, "fetch failed");
+                    // It went over the same connection.
+                    ahead = None;
                     self.reading.failed(&mut self.rng)
                 }
             };
@@ -153,6 +173,7 @@ impl Fetcher {
                     What::Failed(ClientError::Unexpected { expected: "later records" })
                 }
             };
+            ahead = None;
             if self.report(ended).await.is_err() {
                 return Gone;
             }
@@ -160,34 +181,63 @@ impl Fetcher {
         }
     }
 
-    /// One request and its answer.
-    async fn fetch(&self) -> Result<Answered, ClientError> {
-        let wait = match self.config.stop {
-            Stop::Never => self.config.wait,
-            // It ends at the tail instead of waiting there.
-            Stop::AtEnd => Duration::ZERO,
+    /// The answer to the fetch that is due: the one in `ahead`, or else one that goes out now. The
+    /// one after it is in `ahead` then, if it could be asked for.
+    async fn fetch(&self, ahead: &mut Option<Asked>) -> Result<Answered, ClientError> {
+        let due = ahead.take().filter(|asked| asked.from == self.reading.from());
+        let Asked { link, head, whole, .. } = match due {
+            Some(asked) => asked,
+            None => self.ask_now().await?,
         };
-        let request = Fetch {
-            log: self.identity.log,
-            partition: self.partition,
-            from: self.reading.from(),
-            bytes_min: self.config.bytes_min,
-            bytes_max: self.config.bytes_max,
-            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        let arriving = async {
+            if let Ok(fetched) = head.await
+                && let Some(from) = self.reading.ahead(&fetched)
+                && !link.is_closed()
+            {
+                *ahead = Some(self.ask(link.clone(), from));
+            }
+            whole.await
         };
-        let known = (self.identity.cluster, self.name.as_str());
-        let link = self.client.hub().link_to(Target::Shard(self.shard), known).await?;
-        let (reply, answer) = oneshot::channel();
-        let reply_to = ReplyTo::One(reply);
-        link.send(Outgoing { request: request.into(), payload: None, reply_to });
-        let after = wait + self.client.config().request_timeout;
-        match tokio::time::timeout(after, answer).await {
+        let after = self.wait() + self.client.config().request_timeout;
+        match tokio::time::timeout(after, arriving).await {
             Ok(Ok(ending)) => ending.map_err(ClientError::from),
             Ok(Err(_dropped)) => Err(ClientError::Closed),
             Err(_elapsed) => {
                 link.reset();
                 Err(ClientError::Timeout { operation: "Fetch", after })
             }
+        }
+    }
+
+    /// Sends the fetch that is due.
+    async fn ask_now(&self) -> Result<Asked, ClientError> {
+        let known = (self.identity.cluster, self.name.as_str());
+        let link = self.client.hub().link_to(Target::Shard(self.shard), known).await?;
+        Ok(self.ask(link, self.reading.from()))
+    }
+
+    /// Sends a fetch.
+    fn ask(&self, link: Link, from: FetchFrom) -> Asked {
+        let request = Fetch {
+            log: self.identity.log,
+            partition: self.partition,
+            from,
+            bytes_min: self.config.bytes_min,
+            bytes_max: self.config.bytes_max,
+            wait_ms: u32::try_from(self.wait().as_millis()).unwrap_or(u32::MAX),
+        };
+        let ((begun, head), (reply, whole)) = (oneshot::channel(), oneshot::channel());
+        let reply_to = ReplyTo::Fetch(Some(begun), reply);
+        link.send(Outgoing { request: request.into(), payload: None, reply_to });
+        Asked { from, link, head, whole }
+    }
+
+    /// How long the server is to wait for records.
+    const fn wait(&self) -> Duration {
+        match self.config.stop {
+            Stop::Never => self.config.wait,
+            // It ends at the tail instead of waiting there.
+            Stop::AtEnd => Duration::ZERO,
         }
     }
 

@@ -44,8 +44,8 @@ pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(1);
 /// Longest of any configured timeout: a day. Keeps sums of durations far from overflow.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
-/// Bytes that one fetch asks for unless configured: one batch of the default size fits, and a fetch
-/// ahead per partition stays small.
+/// Bytes that one fetch asks for unless configured: one batch of the default size fits, and the two
+/// fetches that a consumer holds per partition stay small.
 pub const FETCH_BYTES_DEFAULT: u32 = 1 << 20;
 
 /// How long a fetch waits at the tail unless configured.

@@ -11,6 +11,9 @@
 //! the socket into the aligned buffer that records are views of; at most `RECEIVE_BYTES` of it,
 //! what arrived together with the head, is copied once.
 //!
+//! Where the records of a fetch end is told as soon as the head of the answer is here, so that the
+//! next fetch can go out while they are received: the server reads the one while it sends the other.
+//!
 //! What becomes of a request is told exactly once, through its [`ReplyTo`]: the answer, or
 //! [`Undone::Unsent`] if it did not leave this process whole, or [`Undone::Lost`].
 
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pyralog_wire::message::{Reply, Welcome};
+use pyralog_wire::message::{Fetched, Reply, Response, Welcome};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Interval;
@@ -42,16 +45,32 @@ pub(crate) type Token = (u32, u64, u64);
 pub(crate) enum ReplyTo {
     /// One who waits for this.
     One(oneshot::Sender<Ending>),
+    /// One who waits for records: told first where they end, as soon as the answer says so.
+    Fetch(Option<oneshot::Sender<Fetched>>, oneshot::Sender<Ending>),
     /// A task that waits for many. Unbounded, because requests are: by the queue and the credit of
     /// their connection.
     Queue(Token, mpsc::UnboundedSender<(Token, Ending)>),
 }
 
 impl ReplyTo {
-    pub(crate) fn tell(self, ending: Ending) {
+    /// An answer has begun to arrive.
+    fn begun(&mut self, reply: &Reply) {
+        if let Self::Fetch(head, _) = self
+            && let Reply::Done(Response::Fetch(fetched)) = reply
+            && let Some(to) = head.take()
+        {
+            // Whoever stopped waiting does not need it.
+            to.send(*fetched).ok();
+        }
+    }
+
+    pub(crate) fn tell(mut self, ending: Ending) {
+        if let Ok(answered) = &ending {
+            self.begun(&answered.reply);
+        }
         match self {
             // Whoever stopped waiting does not need it.
-            Self::One(to) => drop(to.send(ending)),
+            Self::One(to) | Self::Fetch(_, to) => drop(to.send(ending)),
             Self::Queue(token, to) => drop(to.send((token, ending))),
         }
     }
@@ -299,7 +318,12 @@ impl LinkTask {
             match self.exchange.step() {
                 Ok(Got::Reply(Some(reply_to), answered)) => reply_to.tell(Ok(answered)),
                 Ok(Got::Reply(None, _)) => {}
-                Ok(got) => return Ok(Some(got)),
+                Ok(got) => {
+                    if let Some((reply_to, reply)) = self.exchange.incoming() {
+                        reply_to.begun(reply);
+                    }
+                    return Ok(Some(got));
+                }
                 Err(error) => {
                     let (address, source) = (self.address.clone(), Arc::new(error));
                     return Err(ClientError::Connection { address, source });

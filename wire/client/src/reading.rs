@@ -39,6 +39,13 @@ impl Reading {
         self.cursor.offset()
     }
 
+    /// See [`Cursor::ahead`]. The answer to what is asked ahead counts if, when its turn comes, it
+    /// starts at [`Reading::from`]; otherwise it is to be thrown away.
+    #[must_use]
+    pub fn ahead(&self, fetched: &Fetched) -> Option<FetchFrom> {
+        self.cursor.ahead(fetched)
+    }
+
     /// Goes to another position.
     pub fn seek(&mut self, to: StartFrom) {
         self.corrupt = false;

@@ -93,6 +93,11 @@ impl Receiver {
         }
     }
 
+    /// The answer whose payload is being received.
+    pub(crate) fn incoming(&self) -> Option<(Correlation, &Reply)> {
+        self.incoming.as_ref().map(|incoming| (incoming.correlation, &incoming.reply))
+    }
+
     /// A payload follows: takes what is here already, the rest goes to its buffer directly.
     fn begin(&mut self, (correlation, reply): (Correlation, Reply), len: usize) {
         let mut payload = self.payload_buffer(len);

@@ -20,7 +20,7 @@ use pyralog_runtime::channel::{OnceSender, Receiver, Sender, TrySendError, bound
 use pyralog_runtime::net::{ReadHalf, Stream, StreamOptions, WriteHalf};
 use pyralog_runtime::time::{Sleep, sleep};
 use pyralog_runtime::{IoError, spawn, yield_if_needed};
-use pyralog_wire::message::{Reply, Welcome};
+use pyralog_wire::message::{Fetched, Reply, Response, Welcome};
 
 use super::inbox::Inbox;
 
@@ -53,15 +53,31 @@ pub(super) enum Undone {
 pub(super) enum ReplyTo {
     /// One who waits for this.
     One(OnceSender<Ending>),
+    /// One who waits for records: told first where they end, as soon as the answer says so.
+    Fetch(Option<OnceSender<Fetched>>, OnceSender<Ending>),
     /// A task that waits for many.
     Queue(Token, Inbox<(Token, Ending)>),
 }
 
 impl ReplyTo {
-    pub(super) fn tell(self, ending: Ending) {
+    /// An answer has begun to arrive.
+    fn begun(&mut self, reply: &Reply) {
+        if let Self::Fetch(head, _) = self
+            && let Reply::Done(Response::Fetch(fetched)) = reply
+            && let Some(to) = head.take()
+        {
+            // Whoever stopped waiting does not need it.
+            to.send(*fetched).ok();
+        }
+    }
+
+    pub(super) fn tell(mut self, ending: Ending) {
+        if let Ok(answered) = &ending {
+            self.begun(&answered.reply);
+        }
         match self {
             // Whoever stopped waiting does not need it.
-            Self::One(to) => drop(to.send(ending)),
+            Self::One(to) | Self::Fetch(_, to) => drop(to.send(ending)),
             Self::Queue(token, to) => to.push((token, ending)),
         }
     }
@@ -264,7 +280,12 @@ impl LinkTask {
                 Ok(Got::Reply(Some(reply_to), answered)) => reply_to.tell(Ok(answered)),
                 Ok(Got::Reply(None, _)) => {}
                 Ok(Got::Welcome(welcome)) => return Ok(Some(welcome)),
-                Ok(Got::More) => return Ok(None),
+                Ok(Got::More) => {
+                    if let Some((reply_to, reply)) = self.exchange.incoming() {
+                        reply_to.begun(reply);
+                    }
+                    return Ok(None);
+                }
                 Err(error) => return Err(Cause::from(error.to_string())),
             }
         }

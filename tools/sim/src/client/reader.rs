@@ -13,13 +13,13 @@ use pyralog_client::{
     ConsumerConfig, ErrorReply, FetchedBatch, LogId, Offset, PartitionId, StartFrom, Stop,
 };
 use pyralog_log::batch::BatchError;
-use pyralog_runtime::channel::oneshot;
+use pyralog_runtime::channel::{OnceReceiver, oneshot};
 use pyralog_runtime::time;
 use pyralog_wire::Response;
-use pyralog_wire::message::{Fetch, Fetched, Reply};
+use pyralog_wire::message::{Fetch, FetchFrom, Fetched, Reply};
 
 use super::journal::{place, refusal, seen};
-use super::link::{Cause, Outgoing, ReplyTo, Undone};
+use super::link::{Cause, Ending, Link, Outgoing, ReplyTo, Undone};
 use super::{CallError, SimClient};
 use crate::history::{FinalRead, Kind, Mark, Read, ReadRefused, Seen};
 
@@ -36,6 +36,8 @@ pub struct Reader {
     rng: Rng,
     /// What the machine said last and was not done yet.
     due: Next,
+    /// The fetch that went out when the answer to the one before it began to arrive.
+    ahead: Option<Asked>,
 }
 
 /// Batches that came with one answer.
@@ -90,11 +92,31 @@ pub enum ReadEnd {
     LogGone,
 }
 
+/// A fetch under way.
+#[derive(Debug)]
+struct Asked {
+    question: Question,
+    link: Link,
+    /// Where its records end.
+    head: OnceReceiver<Fetched>,
+    whole: OnceReceiver<Ending>,
+}
+
 /// How the history knows the question of an answer.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Question {
     begun: Mark,
-    from: Option<Offset>,
+    from: FetchFrom,
+}
+
+impl Question {
+    /// The offset that was asked for, if it was one.
+    const fn offset(&self) -> Option<Offset> {
+        match self.from {
+            FetchFrom::Offset(offset) => Some(offset),
+            FetchFrom::Earliest | FetchFrom::Latest | FetchFrom::Time(_) => None,
+        }
+    }
 }
 
 impl Reader {
@@ -133,6 +155,7 @@ impl Reader {
             rng: client.fork_rng(),
             config,
             due: Next::Go,
+            ahead: None,
         })
     }
 
@@ -175,6 +198,8 @@ impl Reader {
     pub fn seek(&mut self, to: StartFrom) {
         self.reading.seek(to);
         self.due = Next::Go;
+        // It was asked before.
+        self.ahead = None;
     }
 
     /// The next offset to be read, if it is known.
@@ -191,10 +216,11 @@ impl Reader {
 
     /// One fetch and its answer.
     async fn step(&mut self) -> Option<Batches> {
-        let asked = Asked { begun: self.client.shared.journal.mark(), from: self.reading.offset() };
-        let Answered { reply, payload } = match self.fetch().await {
+        let (asked, Answered { reply, payload }) = match self.fetch().await {
             Ok(answered) => answered,
             Err(cause) => {
+                // It went over the same connection.
+                self.ahead = None;
                 tracing::debug!(log = %self.name, partition = %self.partition, %cause, "no answer");
                 self.due = self.reading.failed(&mut self.rng);
                 return None;
@@ -221,28 +247,29 @@ impl Reader {
         }
     }
 
-    async fn fetch(&self) -> Result<Answered, Cause> {
-        let wait = match self.config.stop {
-            Stop::Never => self.config.wait,
-            // It ends at the tail instead of waiting there.
-            Stop::AtEnd => Duration::ZERO,
+    /// The answer to the fetch that is due: the one in `ahead`, or else one that goes out now. The
+    /// one after it is in `ahead` then, if it could be asked for.
+    async fn fetch(&mut self) -> Result<(Question, Answered), Cause> {
+        let from = self.reading.from();
+        let due = self.ahead.take().filter(|asked| asked.question.from == from);
+        let asked = match due {
+            Some(asked) => asked,
+            None => self.ask_now().await?,
         };
-        let request = Fetch {
-            log: self.identity.log,
-            partition: self.partition,
-            from: self.reading.from(),
-            bytes_min: self.config.bytes_min,
-            bytes_max: self.config.bytes_max,
-            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        let Asked { question, link, head, whole } = asked;
+        let after = wait(&self.config) + self.client.config().request_timeout;
+        let arriving = async {
+            if let Ok(fetched) = head.await
+                && let Some(from) = self.reading.ahead(&fetched)
+                && !link.is_closed()
+            {
+                let begun = self.client.shared.journal.mark();
+                self.ahead = Some(self.ask(link.clone(), Question { begun, from }));
+            }
+            whole.await
         };
-        let cluster = self.identity.cluster;
-        let link = self.client.shared.hub.link_to(Target::Shard(self.shard), cluster).await?;
-        let (reply, answer) = oneshot();
-        let reply_to = ReplyTo::One(reply);
-        link.send(Outgoing { request: request.into(), payload: None, reply_to });
-        let after = wait + self.client.config().request_timeout;
-        match time::timeout(after, answer).await {
-            Ok(Ok(Ok(answered))) => Ok(answered),
+        match time::timeout(after, arriving).await {
+            Ok(Ok(Ok(answered))) => Ok((question, answered)),
             Ok(Ok(Err(Undone::Unsent(cause) | Undone::Lost(cause)))) => Err(cause),
             Ok(Err(_dropped)) => Err("the connection's task has ended".into()),
             Err(_elapsed) => {
@@ -250,6 +277,31 @@ impl Reader {
                 Err(format!("no answer within {after:?}").into())
             }
         }
+    }
+
+    /// Sends the fetch that is due.
+    async fn ask_now(&self) -> Result<Asked, Cause> {
+        let question =
+            Question { begun: self.client.shared.journal.mark(), from: self.reading.from() };
+        let (cluster, hub) = (self.identity.cluster, &self.client.shared.hub);
+        let link = hub.link_to(Target::Shard(self.shard), cluster).await?;
+        Ok(self.ask(link, question))
+    }
+
+    /// Sends a fetch.
+    fn ask(&self, link: Link, question: Question) -> Asked {
+        let request = Fetch {
+            log: self.identity.log,
+            partition: self.partition,
+            from: question.from,
+            bytes_min: self.config.bytes_min,
+            bytes_max: self.config.bytes_max,
+            wait_ms: u32::try_from(wait(&self.config).as_millis()).unwrap_or(u32::MAX),
+        };
+        let ((begun, head), (reply, whole)) = (oneshot(), oneshot());
+        let reply_to = ReplyTo::Fetch(Some(begun), reply);
+        link.send(Outgoing { request: request.into(), payload: None, reply_to });
+        Asked { question, link, head, whole }
     }
 
     /// Asks which shard owns the partition. Returns whether the log is still there, as far as is
@@ -271,14 +323,14 @@ impl Reader {
     }
 
     /// Notes what the machine handed out of an answer.
-    fn note_read(&self, asked: Asked, fetched: &Fetched, batches: &[FetchedBatch]) {
+    fn note_read(&self, asked: Question, fetched: &Fetched, batches: &[FetchedBatch]) {
         let mut records: Vec<Seen> = batches.iter().flat_map(seen).collect();
         let handed = batches.first().zip(batches.last());
         let handed = handed.map(|(first, last)| first.offsets().start..last.offsets().end);
         // Where reading at a time begins, the first record that came says; what came before it in
         // the same answer was not asked for.
         let start = handed.as_ref().map_or(fetched.first_offset, |offsets| offsets.start);
-        let from = asked.from.unwrap_or(start);
+        let from = asked.offset().unwrap_or(start);
         // An answer may be cut short: where the end of reading was fixed, or where a batch arrived
         // damaged.
         let mut next = fetched.next_offset;
@@ -307,13 +359,22 @@ impl Reader {
         matches!(self.due, Next::Reroute(_) | Next::Corrupt { .. })
     }
 
-    fn note_refused(&self, asked: Asked, reply: &ErrorReply) {
+    fn note_refused(&self, asked: Question, reply: &ErrorReply) {
         self.client.shared.journal.push(Kind::ReadRefused(ReadRefused {
             begun: asked.begun,
             place: place(self.identity.log, self.partition),
-            from: asked.from.map(Offset::get),
+            from: asked.offset().map(Offset::get),
             refusal: refusal(reply),
         }));
+    }
+}
+
+/// How long the server is to wait for records.
+const fn wait(config: &ConsumerConfig) -> Duration {
+    match config.stop {
+        Stop::Never => config.wait,
+        // It ends at the tail instead of waiting there.
+        Stop::AtEnd => Duration::ZERO,
     }
 }
 

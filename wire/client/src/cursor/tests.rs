@@ -1,5 +1,7 @@
 //! What a cursor does after each kind of answer.
 
+use quickcheck::quickcheck;
+
 use super::*;
 
 const BACKOFF: Backoff =
@@ -69,6 +71,52 @@ fn the_end_is_that_of_the_first_answer() {
     // An empty partition ends at once.
     let mut empty = Cursor::new(StartFrom::Latest, Stop::AtEnd, OnOutOfRange::Error, BACKOFF);
     assert_eq!(empty.fetched(&fetched(0, 0, 0)), Next::Finish);
+}
+
+#[test]
+fn what_is_asked_ahead_starts_where_the_answer_ends() {
+    let earliest = cursor(StartFrom::Earliest);
+    assert_eq!(earliest.ahead(&fetched(0, 10, 20)), Some(FetchFrom::Offset(offset(10))));
+    assert_eq!(earliest.ahead(&fetched(0, 20, 20)), Some(FetchFrom::Offset(offset(20))), "waits");
+    assert_eq!(earliest.ahead(&fetched(20, 20, 20)), None, "empty");
+    let inside = cursor(StartFrom::Offset(offset(10)));
+    assert_eq!(inside.ahead(&fetched(5, 11, 20)), Some(FetchFrom::Offset(offset(11))));
+    assert_eq!(inside.ahead(&fetched(5, 10, 20)), None, "it does not reach the position");
+    let time = cursor(StartFrom::Time(Timestamp::new(50)));
+    assert_eq!(time.ahead(&fetched(7, 7, 7)), None, "the time is still waited for");
+}
+
+#[test]
+fn nothing_is_asked_behind_the_end() {
+    let mut cursor = Cursor::new(StartFrom::Earliest, Stop::AtEnd, OnOutOfRange::Error, BACKOFF);
+    assert_eq!(cursor.ahead(&fetched(0, 20, 20)), None, "the first answer fixes the end");
+    assert_eq!(cursor.ahead(&fetched(0, 10, 20)), Some(FetchFrom::Offset(offset(10))));
+    assert_eq!(cursor.fetched(&fetched(0, 10, 20)), Next::Go);
+    assert_eq!(cursor.ahead(&fetched(10, 20, 30)), None);
+    assert_eq!(cursor.ahead(&fetched(10, 19, 30)), Some(FetchFrom::Offset(offset(19))));
+}
+
+quickcheck! {
+    /// Whatever a server answers: what is asked ahead is what is asked then, and whoever is to go on
+    /// with records had something to ask.
+    fn what_is_asked_ahead_is_what_is_asked_next(at: u8, stops: bool, answers: Vec<(u8, u8, u8)>) -> bool {
+        let stop = if stops { Stop::AtEnd } else { Stop::Never };
+        let from = match at {
+            0 => StartFrom::Earliest,
+            1 => StartFrom::Latest,
+            2 => StartFrom::Time(Timestamp::new(50)),
+            at => StartFrom::Offset(offset(at.into())),
+        };
+        let mut cursor = Cursor::new(from, stop, OnOutOfRange::Error, BACKOFF);
+        answers.into_iter().all(|(first, more, high)| {
+            let next = u64::from(first) + u64::from(more);
+            let fetched = fetched(first.into(), next, next.max(high.into()));
+            let (before, ahead) = (cursor.from(), cursor.ahead(&fetched));
+            let went_on = cursor.fetched(&fetched) == Next::Go;
+            let moved = cursor.from() != before && more > 0;
+            ahead.is_none_or(|ahead| went_on && cursor.from() == ahead) && ahead.is_some() == (went_on && moved)
+        })
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Tests of the machine of a connection, against the server's machine.
 
 use pyralog_log::durability::Durability;
-use pyralog_log::ids::{LogId, PartitionId, Timestamp};
+use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
 use pyralog_wire::Response;
-use pyralog_wire::message::{Append, Ping, Pong};
+use pyralog_wire::message::{Append, Fetch, FetchFrom, Fetched, Ping, Pong};
 use pyralog_wire::server::{RequestToken, ServerConfig, ServerConnection, ServerStep};
 
 use super::*;
@@ -142,6 +142,34 @@ fn answers_find_those_who_asked_in_any_order() {
     }
     assert!(pair.exchange.is_idle());
     assert_eq!(pair.exchange.end(), []);
+}
+
+#[test]
+fn an_answer_says_what_it_is_before_its_payload_is_whole() {
+    let mut pair = Pair::greeted(ServerConfig::default());
+    let fetch = Fetch {
+        log: LogId::new(1),
+        partition: PartitionId::ZERO,
+        from: FetchFrom::Earliest,
+        bytes_min: 0,
+        bytes_max: 1000,
+        wait_ms: 0,
+    };
+    let request = fetch.into();
+    pair.exchange.hand(Outgoing { request, payload: None, reply_to: 4 }).unwrap();
+    pair.write_all();
+    pair.serve();
+    let (token, _) = pair.asked.remove(0);
+    let (low, high) = (Offset::ZERO, Offset::new(9));
+    let fetched = Response::Fetch(Fetched { first_offset: low, next_offset: high, low, high });
+    let mut out = Vec::new();
+    assert!(pair.server.reply(token, &fetched, 1000, &mut out).unwrap());
+    assert!(pair.receive(&out).is_empty());
+    assert_eq!(pair.exchange.incoming(), Some((&mut 4, &Reply::Done(fetched))));
+    assert!(pair.receive(&[0; 999]).is_empty());
+    assert!(pair.exchange.incoming().is_some());
+    assert!(matches!(pair.receive(&[0])[..], [Got::Reply(Some(4), _)]));
+    assert_eq!(pair.exchange.incoming(), None);
 }
 
 #[test]

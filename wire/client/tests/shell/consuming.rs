@@ -211,6 +211,47 @@ fn what_was_fetched_before_a_seek_is_not_handed_out_after_it() {
 }
 
 #[test]
+fn the_next_fetch_goes_out_while_records_arrive() {
+    run(async {
+        // Each fetch but the last brings the rest of the answer to the one before it.
+        let fetch_faults = &[Fault::HoldBack; 9];
+        let (fake, client) = filled(Manners { fetch_faults, ..Manners::default() }).await;
+        let small = ConsumerConfig { bytes_max: 1, ..to_the_end() };
+        assert_eq!(consume(&client, small).await, numbers(0..100));
+        assert_eq!(fake.fetches().await, 10, "none behind the end");
+    });
+}
+
+#[test]
+fn a_consumer_that_takes_nothing_stops_the_fetching() {
+    run(async {
+        let (fake, client) = filled(Manners::default()).await;
+        let small = ConsumerConfig { bytes_max: 1, ..to_the_end() };
+        let mut consumer = client.consumer("events", small).await.unwrap();
+        for taken in 1..=6 {
+            consumer.next().await.unwrap().unwrap();
+            // Enough for all fetches that are not stopped.
+            for _ in 0..30 {
+                client.ping().await.unwrap();
+            }
+            let (asked, ahead) = (fake.fetches().await, 3);
+            assert!(asked <= taken + ahead, "{asked} fetches when {taken} answers were taken");
+        }
+    });
+}
+
+#[test]
+fn a_fetch_ahead_of_damage_is_forgotten() {
+    run(async {
+        let fetch_faults = &[Fault::Corrupt];
+        let (fake, client) = filled(Manners { fetch_faults, ..Manners::default() }).await;
+        let small = ConsumerConfig { bytes_max: 1, ..to_the_end() };
+        assert_eq!(consume(&client, small).await, numbers(0..100));
+        assert_eq!(fake.fetches().await, 12, "the damaged one and that behind it came twice");
+    });
+}
+
+#[test]
 fn a_deleted_log_is_an_error() {
     run(async {
         let (_fake, client) = filled(Manners::default()).await;

@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     Corrupt,
     /// The records of this range are damaged.
     Damaged(u64, u64),
+    /// Half of the answer comes only when another fetch is here.
+    HoldBack,
 }
 
 /// How the server is.
@@ -64,6 +66,8 @@ pub(crate) struct Manners {
     pub(crate) credit_requests: u32,
     /// Answers come a byte at a time.
     pub(crate) dribble: bool,
+    /// So many requests of the first connection are answered; later ones are not even read.
+    pub(crate) deaf_after: u32,
     pub(crate) append_faults: &'static [Fault],
     pub(crate) fetch_faults: &'static [Fault],
 }
@@ -74,6 +78,7 @@ impl Default for Manners {
             greeting: Greeting::Proper,
             credit_requests: 64,
             dribble: false,
+            deaf_after: u32::MAX,
             append_faults: &[],
             fetch_faults: &[],
         }
@@ -95,6 +100,8 @@ enum Ask {
     AppendFault(Fault),
     /// Drop the records below this offset of a partition of the first log.
     Trim(u32, u64),
+    /// How many fetches there were.
+    Fetches(oneshot::Sender<u64>),
     /// Be another cluster with these logs.
     Reborn(Vec<&'static str>),
 }
@@ -106,6 +113,8 @@ enum Deed {
     Close,
     /// Half of the answer, then close.
     Break(Response),
+    /// Half of the answer; the rest when another fetch is here.
+    HoldBack(Response, Vec<u8>),
     Nothing,
 }
 
@@ -124,8 +133,9 @@ impl Fake {
                 number += 1;
                 let (stream, writing) = stream.into_split();
                 let (out, outbox) = mpsc::channel(16);
+                let (fetches, asked) = watch::channel(());
                 let step = if manners.dribble { 1 } else { usize::MAX };
-                tokio::spawn(write(writing, outbox, step));
+                tokio::spawn(write(writing, (outbox, asked), step));
                 let mut ending = clusters.clone();
                 ending.mark_unchanged();
                 let cluster = ending.clone();
@@ -139,6 +149,7 @@ impl Fake {
                     out,
                     brain: asking.clone(),
                     changes: changes.clone(),
+                    fetches,
                 };
                 let running = tokio::spawn(connection.run());
                 tokio::spawn(async move {
@@ -154,6 +165,12 @@ impl Fake {
     pub(crate) async fn values(&self, partition: u32) -> Vec<String> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Values(partition, reply)).await;
+        answer.await.unwrap()
+    }
+
+    pub(crate) async fn fetches(&self) -> u64 {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Fetches(reply)).await;
         answer.await.unwrap()
     }
 
@@ -201,11 +218,22 @@ struct Connection {
     out: mpsc::Sender<Option<Vec<u8>>>,
     brain: mpsc::Sender<Ask>,
     changes: watch::Receiver<()>,
+    /// Tells of every fetch that comes.
+    fetches: watch::Sender<()>,
 }
 
-/// Writes what it gets, in order.
-async fn write(mut stream: OwnedWriteHalf, mut out: mpsc::Receiver<Option<Vec<u8>>>, step: usize) {
+/// Writes what it gets, in order. Instead of nothing it waits for a fetch that comes after the bytes
+/// before.
+async fn write(
+    mut stream: OwnedWriteHalf,
+    (mut out, mut fetches): (mpsc::Receiver<Option<Vec<u8>>>, watch::Receiver<()>),
+    step: usize,
+) {
     while let Some(Some(bytes)) = out.recv().await {
+        if bytes.is_empty() && fetches.changed().await.is_err() {
+            return;
+        }
+        fetches.mark_unchanged();
         for piece in bytes.chunks(step) {
             if stream.write_all(piece).await.is_err() {
                 return;
@@ -219,8 +247,11 @@ async fn write(mut stream: OwnedWriteHalf, mut out: mpsc::Receiver<Option<Vec<u8
 
 impl Connection {
     async fn run(mut self) {
-        let mut received = Vec::new();
+        let (mut received, mut answered) = (Vec::new(), 0);
         loop {
+            if self.number == 1 && answered >= self.manners.deaf_after {
+                return std::future::pending().await;
+            }
             if self.cluster.has_changed().unwrap_or(true) {
                 return;
             }
@@ -248,11 +279,17 @@ impl Connection {
             match request {
                 Request::Hello(_) => self.greet(named).await,
                 // A fetch may wait: others overtake it.
-                Request::Fetch(fetch) => drop(tokio::spawn(async move {
-                    let deed = fetch_patiently(&brain, changes, fetch).await;
-                    obey(&out, deed, named).await;
-                })),
-                request => obey(&out, carry(&brain, request, payload).await, named).await,
+                Request::Fetch(fetch) => {
+                    self.fetches.send_replace(());
+                    drop(tokio::spawn(async move {
+                        let deed = fetch_patiently(&brain, changes, fetch).await;
+                        obey(&out, deed, named).await;
+                    }));
+                }
+                request => {
+                    answered += 1;
+                    obey(&out, carry(&brain, request, payload).await, named).await;
+                }
             }
         }
     }
@@ -335,11 +372,24 @@ async fn obey(
             bytes.truncate(bytes.len() / 2);
             close = true;
         }
+        Deed::HoldBack(response, payload) => {
+            let len = u32::try_from(payload.len()).unwrap();
+            encode_response(&mut bytes, correlation, &response, len).unwrap();
+            let rest = payload.len() / 2;
+            bytes.extend_from_slice(&payload[..rest]);
+            // See `write`.
+            for part in [bytes, Vec::new(), payload[rest..].to_vec()] {
+                out.send(Some(part)).await.ok();
+            }
+            return;
+        }
         Deed::Close => close = true,
         Deed::Nothing => return,
     }
     // A client that went away is not this server's problem.
-    out.send(Some(bytes)).await.ok();
+    if !bytes.is_empty() {
+        out.send(Some(bytes)).await.ok();
+    }
     if close {
         out.send(None).await.ok();
     }
