@@ -11,7 +11,7 @@ use pyralog_runtime::{IoError, yield_if_needed};
 use super::{Files, OpenSegments, Partition, Shell};
 use crate::ids::{Offset, Timestamp};
 use crate::index::{Index, Start};
-use crate::limits::{CLOSED_SEGMENTS_OPEN_MAX, READ_BYTES_MAX};
+use crate::limits::{CLOSED_SEGMENTS_OPEN_MAX, FETCH_READ_BYTES_MAX, READ_BYTES_MAX};
 use crate::mark::StampKey;
 use crate::partition::walk::{Known, Target, Walk, Walked};
 use crate::partition::{Closed, FilePlan, Located, Phase, Read, ReadError};
@@ -150,7 +150,7 @@ impl Shell {
         let start = files.readers.cursor(plan).unwrap_or(start);
         let known = self.known(files, &source, plan);
         let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), known);
-        let len = bytes_max.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let len = bytes_max.clamp(READ_BYTES_MIN, FETCH_READ_BYTES_MAX);
         let (bytes, walked) = walk_file(&source, &mut walk, len).await?;
         match walked {
             Walked::Found { bytes: range, offsets, end } => {
