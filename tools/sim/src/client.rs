@@ -51,7 +51,7 @@ use pyralog_wire::{ErrorCode, ErrorReply, Request, Response, Retry};
 use crate::history::{History, RecordId};
 use hub::Hub;
 use journal::Journal;
-use link::{Cause, Outgoing, ReplyTo, Undone};
+use link::{Cause, Link, Outgoing, ReplyTo, Undone};
 
 /// Who a client is, and what its random choices repeat from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,23 +217,30 @@ impl SimClient {
     ) -> Result<(ClusterId, Response), CallError> {
         let after = self.shared.config.request_timeout;
         let kind = request.kind();
-        let outcome = time::timeout(after, self.call_twice(request, repeat, known)).await;
+        let mut asked = None;
+        let answered = self.call_twice((request, repeat), known, &mut asked);
+        let outcome = time::timeout(after, answered).await;
         outcome.unwrap_or_else(|_| {
+            // Nobody may be at the other end any more: the next request gets another connection.
+            if let Some(link) = asked {
+                link.reset();
+            }
             Err(CallError::without_reply(format!("{kind}: no answer within {after:?}"), true))
         })
     }
 
-    /// A connection that died unnoticed is worth a second try.
+    /// A connection that died unnoticed is worth a second try. `asked` is the one that owes the
+    /// answer.
     async fn call_twice(
         &self,
-        request: Request,
-        repeat: Repeat,
+        (request, repeat): (Request, Repeat),
         known: Option<ClusterId>,
+        asked: &mut Option<Link>,
     ) -> Result<(ClusterId, Response), CallError> {
         let (mut tries, mut lost) = (0, false);
         loop {
             tries += 1;
-            let undone = match self.ask(request.clone(), known).await {
+            let undone = match self.ask(request.clone(), known, asked).await {
                 Ok((cluster, Reply::Done(response))) => return Ok((cluster, response)),
                 Ok((_, Reply::Refused(reply))) => return Err(CallError::refused(reply, lost)),
                 Err(undone) => undone,
@@ -256,13 +263,14 @@ impl SimClient {
         &self,
         request: Request,
         known: Option<ClusterId>,
+        asked: &mut Option<Link>,
     ) -> Result<(ClusterId, Reply), Undone> {
         let hub = &self.shared.hub;
         let link = match known {
             Some(cluster) => hub.link_to(Target::Any, cluster).await,
             None => hub.link(Target::Any).await,
         };
-        let link = link.map_err(Undone::Unsent)?;
+        let link = asked.insert(link.map_err(Undone::Unsent)?);
         let (reply, answer) = oneshot();
         link.send(Outgoing { request, payload: None, reply_to: ReplyTo::One(reply) });
         match answer.await {

@@ -20,7 +20,7 @@ use crate::error::ClientError;
 use crate::exchange::Outgoing;
 use crate::hub::{Hub, ServerInfo, Welcomed};
 use crate::limits::ADDRESSES_MAX;
-use crate::link::{ReplyTo, Undone};
+use crate::link::{Link, ReplyTo, Undone};
 use crate::producer::Producer;
 
 /// A client of a cluster: cheap to clone, to be shared by all tasks of a program.
@@ -342,18 +342,27 @@ impl Client {
     ) -> Result<(ClusterId, Response), ClientError> {
         let after = self.config().request_timeout;
         let operation = request.kind().name();
-        match tokio::time::timeout(after, self.call_twice(request, repeat, known)).await {
+        let mut asked = None;
+        let answered = self.call_twice(request, repeat, known, &mut asked);
+        match tokio::time::timeout(after, answered).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(ClientError::Timeout { operation, after }),
+            Err(_elapsed) => {
+                // Nobody may be at the other end any more: the next request gets another connection.
+                if let Some(link) = asked {
+                    link.reset();
+                }
+                Err(ClientError::Timeout { operation, after })
+            }
         }
     }
 
-    /// A connection that died unnoticed is worth a second try.
+    /// A connection that died unnoticed is worth a second try. `asked` is the one that owes the answer.
     async fn call_twice(
         &self,
         request: Request,
         repeat: Repeat,
         known: Option<(ClusterId, &str)>,
+        asked: &mut Option<Link>,
     ) -> Result<(ClusterId, Response), ClientError> {
         let mut tries = 0;
         loop {
@@ -363,6 +372,7 @@ impl Client {
                 None => self.shared.hub.link(Target::Any).await?,
             };
             let cluster = link.cluster();
+            let link = asked.insert(link);
             let (reply, answer) = oneshot::channel();
             let reply_to = ReplyTo::One(reply);
             link.send(Outgoing { request: request.clone(), payload: None, reply_to });

@@ -59,6 +59,19 @@ fn pings_stats_and_offsets_come_back() {
 }
 
 #[test]
+fn a_connection_that_does_not_answer_in_time_is_given_up() {
+    run(async {
+        let fake = Fake::start(Manners { deaf_after: 1, ..Manners::default() }).await;
+        let config = ClientConfig { request_timeout: Duration::from_millis(100), ..config() };
+        let client = Client::connect([&fake.address], config).await.unwrap();
+        client.create_log("events", LogConfig::default()).await.unwrap();
+        let silence = client.list_logs("").await.unwrap_err();
+        assert!(matches!(silence, ClientError::Timeout { .. }), "{silence}");
+        assert_eq!(client.list_logs("").await.unwrap().len(), 1, "over another connection");
+    });
+}
+
+#[test]
 fn answers_that_come_a_byte_at_a_time_are_answers() {
     run(async {
         let (_fake, client) = start(Manners { dribble: true, ..Manners::default() }, 1).await;
