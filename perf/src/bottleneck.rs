@@ -71,8 +71,17 @@ impl Facts {
         core.into_iter().chain(rates).chain(latency).collect()
     }
 
+    /// Whether generator and server, together, are busy all the time: while one works the other has nothing to do.
+    fn takes_turns(&self) -> bool {
+        self.core.is_some_and(|core| core + self.generator >= GENERATOR_AT_LIMIT)
+    }
+
     /// What follows from it.
     fn conclusion(&self) -> String {
+        if self.latency.is_some() && !self.open_loop {
+            // However busy the core: between two requests it only looks whether there is another.
+            return "each request waits for the one before, so latency is the limit".to_owned();
+        }
         let core = self.core.is_some_and(|busy| busy >= AT_LIMIT);
         let ceiling = self.rates.first().filter(|(_, share)| *share >= AT_LIMIT);
         if self.generator >= GENERATOR_AT_LIMIT && !core && ceiling.is_none() {
@@ -85,12 +94,13 @@ impl Facts {
             (true, Some((name, _))) => {
                 format!("the core and {} are the limit together", thing(*name))
             }
-            (false, None) if self.latency.is_some() && !self.open_loop => {
-                "each request waits for the one before, so latency is the limit".to_owned()
-            }
             (false, None) if self.open_loop => {
                 "the load is paced, and nothing is at its limit".to_owned()
             }
+            (false, None) if self.takes_turns() => format!(
+                "the load generator is {} busy, so it and the server wait for each other in turn",
+                percent(self.generator)
+            ),
             (false, None) => "nothing is at its limit, so the time goes into waiting".to_owned(),
         }
     }

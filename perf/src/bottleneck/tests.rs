@@ -17,7 +17,7 @@ fn run(core: Option<f64>, shares: &[(CeilingName, f64)], generator: f64, open_lo
 
 #[test]
 fn the_limit_is_what_is_at_its_limit() {
-    use CeilingName::{DiskSync, DiskWriteFresh, TcpReceive};
+    use CeilingName::{DiskSync, DiskWriteFresh, TcpEcho, TcpReceive};
     let shares = [(TcpReceive, 0.42), (DiskWriteFresh, 0.61)];
     for (run, sentence_of_it) in [
         (
@@ -47,6 +47,16 @@ fn the_limit_is_what_is_at_its_limit() {
             run(Some(0.3), &[(DiskSync, 1.63)], 0.2, false),
             "The server's core is 30 % busy and a request takes 1.63 times the disk's own write and sync: each request waits for the \
              one before, so latency is the limit.",
+        ),
+        (
+            run(Some(0.92), &[(TcpEcho, 1.6)], 0.9, false),
+            "The server's core is 92 % busy and a request takes 1.60 times a bare echo over TCP: each request waits for the \
+             one before, so latency is the limit.",
+        ),
+        (
+            run(Some(0.4), &[(DiskWriteFresh, 0.56)], 0.61, false),
+            "The server's core is 40 % busy and writing to the disk is at 56 % of its ceiling: the load generator is 61 % \
+             busy, so it and the server wait for each other in turn.",
         ),
         (
             run(Some(0.5), &shares, 0.5, true),
