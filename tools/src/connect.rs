@@ -60,6 +60,9 @@ pub(crate) fn explain(error: &ClientError) -> Failure {
         ClientError::UnknownLog { name } => failure.hint(format!(
             "`pyralog log list` shows what is there; `pyralog log create {name}` makes it"
         )),
+        ClientError::LogReplaced { .. } => {
+            failure.hint("run the command again: it opens the log that has the name now")
+        }
         ClientError::OutOfRange { .. } => {
             failure.hint("--from earliest starts at the oldest record")
         }
