@@ -33,6 +33,10 @@ const BYTES_PER_MICROSECOND: u64 = 1_000;
 const SLOW_FACTOR: u64 = 1_000;
 /// Nanoseconds of a call on the pool for calls that block, shortest and longest.
 const BLOCKING: (u64, u64) = (10_000, 200_000);
+/// The same for one that waits for the disk, as those do that sync.
+const BLOCKING_LONG: (u64, u64) = (200_000, 4_500_000);
+/// One call in so many waits for the disk.
+const BLOCKING_LONG_ONE_IN: u64 = 4;
 
 /// What a core of a simulated node is.
 pub(crate) struct Core {
@@ -158,8 +162,10 @@ pub(crate) async fn yield_to_reactor() {
 
 /// Runs `call` here, after a while.
 pub(crate) async fn blocking<R>(call: impl FnOnce() -> R) -> R {
-    let nanos = universe::current().between(BLOCKING.0, BLOCKING.1);
-    Timer::after(Duration::from_nanos(nanos)).await;
+    let universe = universe::current();
+    let (least, most) =
+        if universe.between(1, BLOCKING_LONG_ONE_IN) == 1 { BLOCKING_LONG } else { BLOCKING };
+    Timer::after(Duration::from_nanos(universe.between(least, most))).await;
     call()
 }
 
