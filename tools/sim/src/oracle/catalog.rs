@@ -92,9 +92,11 @@ impl<'a, 'h> Judge<'a, 'h> {
         judge
     }
 
-    /// Notes every log that certainly existed.
+    /// Notes every log that certainly existed. What is told after the damage may be of others with the same ids.
     fn learn(&mut self) {
-        for (event, entry) in self.evidence.of_life(self.life) {
+        let struck = self.struck;
+        let told = self.evidence.of_life(self.life).take_while(|(event, _)| *event < struck);
+        for (event, entry) in told {
             match &entry.kind {
                 Kind::CatalogSeen { begun, present, .. } => {
                     let window = Window { since: begun.0, until: event };
@@ -125,7 +127,7 @@ impl<'a, 'h> Judge<'a, 'h> {
         let log = self.logs.entry(id).or_insert(Log { name, born: event, deleted: None });
         let (other, born) = (log.name, log.born);
         self.ids.entry(name).or_default().insert(id);
-        if other != name && event < self.struck {
+        if other != name {
             let what = format!("log {id} is called {name}, and was called {other}");
             self.say([born, event], what);
         }

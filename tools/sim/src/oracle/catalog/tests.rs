@@ -1,5 +1,6 @@
 //! Logs that come and go as they may, and as they must not.
 
+use crate::files::WIDE_ROT;
 use crate::history::{
     CatalogAnswer, CatalogAsk, End, Kind, Level, LogSettings, Place, Refusal, Target,
 };
@@ -192,5 +193,14 @@ fn nothing_is_said_after_damage_to_the_catalog() {
     story.end(End::Power);
     story.seen_logs(None, &[]);
     story.ask(create("log"), done(7));
+    story.assert_clean();
+    // Ids may be dealt again then, so what is told later says nothing of what was before.
+    let mut story = Story::new();
+    story.create_as("other", 8);
+    story.seen_logs(Some(&["other"]), &[("other", 8)]);
+    story.push(Kind::Struck { target: Target::Catalog, fault: WIDE_ROT });
+    story.end(End::Power);
+    story.create_as("other", 7);
+    story.create_as("log", 8);
     story.assert_clean();
 }
