@@ -115,7 +115,7 @@ Examples:
 pub(crate) struct ConsumeArgs {
     /// Name of the log
     pub(crate) log: String,
-    /// Where to begin: earliest, latest, offset:N, time:RFC3339 or time:UNIX_MS
+    /// Where to begin: earliest, latest, offset:N, time:RFC3339 or time:UNIX_MS (when records were created)
     /// [default: earliest, or latest with --follow]
     #[arg(long, value_name = "WHERE", verbatim_doc_comment)]
     pub(crate) from: Option<Start>,

@@ -14,7 +14,7 @@ pub(crate) enum Start {
     Latest,
     /// The record of this offset.
     Offset(u64),
-    /// The first record that was appended at or after this time, microseconds since the Unix epoch.
+    /// The first batch with a record that was created at or after this time, microseconds since the Unix epoch.
     Time(i64),
 }
 

@@ -169,7 +169,8 @@ pub enum StartFrom {
     Latest,
     /// At this offset.
     Offset(Offset),
-    /// At the first record that was appended at or after this time.
+    /// At the first batch that has a record created at or after this time, by the clocks of the
+    /// producers; everything behind it follows, whenever it was created.
     Time(Timestamp),
 }
 

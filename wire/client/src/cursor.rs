@@ -116,17 +116,29 @@ impl Cursor {
         self.failures = 0;
     }
 
-    /// Whether a batch is to be handed out: with these offsets, appended then. The answer to a
-    /// fetch starts with the batch that contains the position, so some may come too early; and what
-    /// came after the end was fixed is not waited for.
+    /// Whether a batch with these offsets is to be handed out. The answer to a fetch starts with the
+    /// batch that contains the position, so some may come too early; and what came after the end was
+    /// fixed is not waited for.
     #[must_use]
-    pub fn wants(&self, (base, next): (Offset, Offset), appended: Timestamp) -> bool {
-        let reached = match self.at {
-            StartFrom::Offset(offset) => next > offset,
-            StartFrom::Time(time) => appended >= time,
-            StartFrom::Earliest | StartFrom::Latest => true,
-        };
-        reached && self.end.is_none_or(|end| base < end)
+    pub fn wants(&self, (base, next): (Offset, Offset)) -> bool {
+        self.offset().is_none_or(|offset| next > offset) && self.end.is_none_or(|end| base < end)
+    }
+
+    /// Whether reading begins with a batch whose last created record was created then, unless it has
+    /// begun before: records need not be in the order of their times.
+    #[must_use]
+    pub fn begins_with(&self, created: Timestamp) -> bool {
+        match self.at {
+            StartFrom::Time(time) => created >= time,
+            StartFrom::Earliest | StartFrom::Latest | StartFrom::Offset(_) => true,
+        }
+    }
+
+    /// An answer has the first batch that [begins](Cursor::begins_with) the reading, at this offset.
+    pub fn begun(&mut self, base: Offset) {
+        if matches!(self.at, StartFrom::Time(_)) {
+            self.at = StartFrom::Offset(base);
+        }
     }
 
     /// Fixes the end, when the first answer is here and before its batches are looked at.
@@ -144,8 +156,7 @@ impl Cursor {
             return Next::Nonsense;
         }
         // A time in the future stands for the high watermark for now: keep waiting for the time.
-        let empty = fetched.first_offset == fetched.next_offset;
-        if !(matches!(self.at, StartFrom::Time(_)) && empty) {
+        if !matches!(self.at, StartFrom::Time(_)) {
             self.at = StartFrom::Offset(fetched.next_offset);
         }
         match self.end {
@@ -159,6 +170,9 @@ impl Cursor {
     #[must_use]
     pub fn ahead(&self, fetched: &Fetched) -> Option<FetchFrom> {
         let Fetched { first_offset, next_offset, high, .. } = *fetched;
+        if matches!(self.at, StartFrom::Time(_)) {
+            return None; // Its records say whether the time has come.
+        }
         let reached = self.offset().unwrap_or(first_offset).max(first_offset);
         let end = self.end.or((self.stop == Stop::AtEnd).then_some(high));
         let goes_on = next_offset > reached && end.is_none_or(|end| next_offset < end);

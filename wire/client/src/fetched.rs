@@ -98,6 +98,8 @@ impl FetchedBatch {
 /// The batches of a payload, and where it stopped making sense if it did.
 pub(crate) struct Opened {
     pub(crate) batches: Vec<FetchedBatch>,
+    /// Where the reading begins, if it does so here or has before.
+    pub(crate) begins: Option<Offset>,
     /// The first offset that is not readable, and why.
     pub(crate) fault: Option<(Offset, BatchError)>,
 }
@@ -109,24 +111,29 @@ pub(crate) fn open(
     cursor: &Cursor,
     decoder: &mut Decoder,
 ) -> Opened {
-    let mut batches = Vec::new();
+    let (mut batches, mut begins) = (Vec::new(), None);
     let mut expected = fetched.first_offset;
     let mut items = Items::new(payload);
     loop {
         let position = items.position();
         let batch = match items.next() {
-            None => return Opened { batches, fault: None },
+            None => return Opened { batches, begins, fault: None },
             Some(Ok(Item::Mark(_))) => continue,
             Some(Ok(Item::Batch(batch))) => batch,
-            Some(Err(error)) => return Opened { batches, fault: Some((expected, error)) },
+            Some(Err(error)) => {
+                return Opened { batches, begins, fault: Some((expected, error)) };
+            }
         };
         let bytes = payload.slice_with_length(position, batch.bytes().len());
         let opened = batch.verify().and_then(|batch| {
             let header = *batch.header();
             let offsets = (header.owner.base_offset, header.next_offset());
             expected = offsets.1;
+            if cursor.begins_with(header.max_create_time) {
+                begins = begins.or(Some(offsets.0));
+            }
             let theirs = header.flags.contains(Flags::CONTROL);
-            if theirs || !cursor.wants(offsets, header.owner.append_time) {
+            if theirs || begins.is_none() || !cursor.wants(offsets) {
                 return Ok(None);
             }
             let rows = ArrowRows::open(&bytes, decoder)?;
@@ -138,7 +145,7 @@ pub(crate) fn open(
             Err(error) => {
                 let first =
                     batches.last().map_or(fetched.first_offset, |batch| batch.offsets().end);
-                return Opened { batches, fault: Some((first, error)) };
+                return Opened { batches, begins, fault: Some((first, error)) };
             }
         }
     }

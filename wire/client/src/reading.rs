@@ -84,6 +84,9 @@ impl Reading {
         let decoder = &mut self.decoder;
         let opened = open(self.partition, (fetched, &payload), &self.cursor, decoder);
         drop(payload);
+        if let Some(base) = opened.begins {
+            self.cursor.begun(base);
+        }
         let Some((first, source)) = opened.fault else {
             self.corrupt = false;
             return (opened.batches, self.cursor.fetched(fetched));

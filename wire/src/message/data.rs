@@ -47,7 +47,7 @@ pub enum FetchFrom {
     Latest,
     /// This offset.
     Offset(#[rkyv(with = Plain)] Offset),
-    /// The first batch that holds a record appended at or after this time.
+    /// The first batch that holds a record created at or after this time.
     Time(#[rkyv(with = Plain)] Timestamp),
 }
 

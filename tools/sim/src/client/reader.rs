@@ -327,6 +327,9 @@ impl Reader {
         let mut records: Vec<Seen> = batches.iter().flat_map(seen).collect();
         let handed = batches.first().zip(batches.last());
         let handed = handed.map(|(first, last)| first.offsets().start..last.offsets().end);
+        if handed.is_none() && self.reading.offset().is_none() {
+            return; // Nothing is from the time that is waited for.
+        }
         // Where reading at a time begins, the first record that came says; what came before it in
         // the same answer was not asked for.
         let start = handed.as_ref().map_or(fetched.first_offset, |offsets| offsets.start);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pyralog_client::{ConsumerConfig, OnOutOfRange, StartFrom};
-use pyralog_log::ids::PartitionId;
+use pyralog_log::ids::{PartitionId, Timestamp};
 use pyralog_runtime::rng::Rng;
 use pyralog_runtime::time;
 
@@ -18,7 +18,7 @@ pub(super) async fn run(shared: Rc<Shared>, client: SimClient, (log, mut rng): (
         let partition = u32::try_from(rng.below(plan.config.partitions.into()));
         let partition = PartitionId::new(partition.expect("a partition"));
         let config = ConsumerConfig {
-            from: if rng.below(3) == 0 { StartFrom::Latest } else { StartFrom::Earliest },
+            from: start(&mut rng),
             bytes_max: 1 << (12 + rng.below(8)),
             wait: Duration::from_millis(rng.below(1_000)),
             on_out_of_range: OnOutOfRange::Earliest,
@@ -29,6 +29,21 @@ pub(super) async fn run(shared: Rc<Shared>, client: SimClient, (log, mut rng): (
             Err(_) => time::sleep(GLANCE).await,
         }
     }
+}
+
+/// Where a reader begins.
+fn start(rng: &mut Rng) -> StartFrom {
+    match rng.below(6) {
+        0 | 1 => StartFrom::Latest,
+        // By the clock of the client, which may be wrong.
+        2 => StartFrom::Time(Timestamp::new(time::unix_us() - ago(rng))),
+        _ => StartFrom::Earliest,
+    }
+}
+
+/// Microseconds, up to two seconds.
+fn ago(rng: &mut Rng) -> i64 {
+    i64::try_from(rng.below(2_000_000)).expect("a few seconds")
 }
 
 /// The life of one reader.

@@ -44,11 +44,12 @@ fn an_answer_that_leads_back_is_nonsense() {
 #[test]
 fn batches_before_the_position_are_not_wanted() {
     let by_offset = cursor(StartFrom::Offset(offset(10)));
-    assert!(!by_offset.wants((offset(0), offset(10)), Timestamp::ZERO));
-    assert!(by_offset.wants((offset(5), offset(11)), Timestamp::ZERO));
+    assert!(!by_offset.wants((offset(0), offset(10))));
+    assert!(by_offset.wants((offset(5), offset(11))));
+    assert!(by_offset.begins_with(Timestamp::ZERO));
     let by_time = cursor(StartFrom::Time(Timestamp::new(50)));
-    assert!(!by_time.wants((offset(0), offset(10)), Timestamp::new(49)));
-    assert!(by_time.wants((offset(0), offset(10)), Timestamp::new(50)));
+    assert!(!by_time.begins_with(Timestamp::new(49)));
+    assert!(by_time.begins_with(Timestamp::new(50)));
 }
 
 #[test]
@@ -57,7 +58,12 @@ fn a_time_in_the_future_is_waited_for() {
     assert_eq!(cursor.fetched(&fetched(7, 7, 7)), Next::Go);
     assert_eq!(cursor.from(), FetchFrom::Time(Timestamp::new(50)));
     assert_eq!(cursor.fetched(&fetched(7, 9, 9)), Next::Go);
-    assert_eq!(cursor.from(), FetchFrom::Offset(offset(9)));
+    assert_eq!(cursor.from(), FetchFrom::Time(Timestamp::new(50)), "these were created before");
+    cursor.begun(offset(10));
+    assert!(!cursor.wants((offset(9), offset(10))) && cursor.wants((offset(10), offset(11))));
+    assert!(cursor.begins_with(Timestamp::ZERO), "whatever came later is read");
+    assert_eq!(cursor.fetched(&fetched(9, 12, 12)), Next::Go);
+    assert_eq!(cursor.from(), FetchFrom::Offset(offset(12)));
 }
 
 #[test]
@@ -65,8 +71,8 @@ fn the_end_is_that_of_the_first_answer() {
     let mut cursor = Cursor::new(StartFrom::Earliest, Stop::AtEnd, OnOutOfRange::Error, BACKOFF);
     assert_eq!(cursor.fetched(&fetched(0, 10, 20)), Next::Go);
     cursor.note_end(&fetched(10, 30, 30));
-    assert!(cursor.wants((offset(10), offset(20)), Timestamp::ZERO));
-    assert!(!cursor.wants((offset(20), offset(30)), Timestamp::ZERO));
+    assert!(cursor.wants((offset(10), offset(20))));
+    assert!(!cursor.wants((offset(20), offset(30))));
     assert_eq!(cursor.fetched(&fetched(10, 30, 30)), Next::Finish);
     // An empty partition ends at once.
     let mut empty = Cursor::new(StartFrom::Latest, Stop::AtEnd, OnOutOfRange::Error, BACKOFF);
@@ -83,7 +89,7 @@ fn what_is_asked_ahead_starts_where_the_answer_ends() {
     assert_eq!(inside.ahead(&fetched(5, 11, 20)), Some(FetchFrom::Offset(offset(11))));
     assert_eq!(inside.ahead(&fetched(5, 10, 20)), None, "it does not reach the position");
     let time = cursor(StartFrom::Time(Timestamp::new(50)));
-    assert_eq!(time.ahead(&fetched(7, 7, 7)), None, "the time is still waited for");
+    assert_eq!(time.ahead(&fetched(7, 9, 9)), None, "the time is still waited for");
 }
 
 #[test]

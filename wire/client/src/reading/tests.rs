@@ -18,9 +18,15 @@ fn reading(from: StartFrom) -> Reading {
 
 /// A sealed batch of two records from this offset.
 fn batch(base: u64) -> Vec<u8> {
+    created(base, 1)
+}
+
+/// The same, with records of this time.
+fn created(base: u64, time: i64) -> Vec<u8> {
     let mut builder = RowsBuilder::new(BuilderConfig::default());
     for value in [b"a", b"b"] {
-        builder.push(&Record { value: Some(value), ..Record::default() }).unwrap();
+        let create_time = Timestamp::new(time);
+        builder.push(&Record { value: Some(value), create_time, ..Record::default() }).unwrap();
     }
     let mut batch = builder.finish(None).unwrap();
     let (base_offset, epoch) = (Offset::new(base), Epoch::new(1));
@@ -62,6 +68,21 @@ fn what_lies_before_the_position_is_not_handed_out() {
     let rng = &mut Rng::with_seed(1);
     let (batches, _) = reading.answered(answer(&[batch(0), batch(2)]), rng);
     assert_eq!(offsets(&batches), [(3, 4)]);
+}
+
+#[test]
+fn reading_from_a_time_begins_with_the_first_batch_of_it_and_leaves_nothing_out_behind() {
+    let mut reading = reading(StartFrom::Time(Timestamp::new(50)));
+    let rng = &mut Rng::with_seed(1);
+    // It was waited for what comes next, and what came is older.
+    let (batches, next) = reading.answered(answer(&[created(0, 49)]), rng);
+    assert_eq!((offsets(&batches), next), (vec![], Next::Go));
+    assert_eq!(reading.from(), FetchFrom::Time(Timestamp::new(50)));
+    // All are appended in the same moment: the clocks of producers need not agree with the server's.
+    let answered = answer(&[created(0, 49), created(2, 50), created(4, 20)]);
+    let (batches, next) = reading.answered(answered, rng);
+    assert_eq!((offsets(&batches), next), (vec![(2, 4), (4, 6)], Next::Go));
+    assert_eq!(reading.from(), FetchFrom::Offset(Offset::new(6)));
 }
 
 #[test]

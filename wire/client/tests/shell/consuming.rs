@@ -33,7 +33,7 @@ fn reading_begins_anywhere_to_the_record() {
         assert_eq!(consume(&client, from(StartFrom::Latest)).await, numbers(0..0));
         let offset = StartFrom::Offset(Offset::new(37));
         assert_eq!(consume(&client, from(offset)).await, numbers(37..100));
-        // In the fake server the base offset of a batch is its append time.
+        // In the fake server the base offset of a batch stands for its time.
         let time = StartFrom::Time(Timestamp::new(41));
         assert_eq!(consume(&client, from(time)).await, numbers(50..100));
     });
