@@ -67,9 +67,8 @@ impl Machine {
             self.stats.tail_reads += 1;
             return Located::InTail(first, next);
         }
-        let damaged = |offsets: &Range<Offset>| offsets.start <= from && from < offsets.end;
-        if let Some(damage) = self.damages.iter().find(|damage| damaged(&damage.offsets)) {
-            return Located::Damaged(damage.offsets.clone());
+        if let Some(offsets) = self.damaged_at(from) {
+            return Located::Damaged(offsets);
         }
         Located::InFile(self.plan(from, marks.high.min(self.written)))
     }
@@ -90,10 +89,31 @@ impl Machine {
         }
     }
 
+    /// The damage that an offset is in.
+    fn damaged_at(&self, offset: Offset) -> Option<Range<Offset>> {
+        let damage = self.damages.iter().find(|damage| damage.offsets.contains(&offset));
+        damage.map(|damage| damage.offsets.clone())
+    }
+
+    /// `limit`, or the first damage behind `from` if that comes before.
+    fn limit_of(&self, from: Offset, limit: Offset) -> Offset {
+        let starts = self.damages.iter().map(|damage| damage.offsets.start);
+        starts.filter(|start| *start > from).fold(limit, Offset::min)
+    }
+
+    /// A plan that ends before damage that was found since it was made.
+    ///
+    /// # Errors
+    /// The damage, if what it asks for is in it.
+    pub(crate) fn heeding_damages(&self, plan: &FilePlan) -> Result<FilePlan, Range<Offset>> {
+        match self.damaged_at(plan.from) {
+            Some(offsets) => Err(offsets),
+            None => Ok(FilePlan { limit: self.limit_of(plan.from, plan.limit), ..plan.clone() }),
+        }
+    }
+
     fn plan(&self, from: Offset, limit: Offset) -> FilePlan {
-        let behind = |damage: &&Damage| damage.offsets.start > from;
-        let damage = self.damages.iter().filter(behind).map(|damage| damage.offsets.start).min();
-        let limit = damage.map_or(limit, |start| start.min(limit));
+        let limit = self.limit_of(from, limit);
         if from >= self.head.segment {
             let (segment, start) = (self.head.segment, self.head.index.start_of(from));
             return FilePlan { segment, closed: None, from, limit, start: Some(start) };

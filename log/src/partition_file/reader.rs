@@ -139,6 +139,10 @@ impl Partition {
     }
 }
 
+fn damaged(offsets: Range<Offset>) -> ReadError {
+    ReadError::Damaged { offsets }
+}
+
 impl Shell {
     async fn read_file(
         &self,
@@ -147,6 +151,8 @@ impl Shell {
         bytes_max: usize,
     ) -> Result<(Slice, Range<Offset>), ReadError> {
         let (source, start) = self.open_source(files, plan).await?;
+        // To open it an index may have been made, and damage found.
+        let plan = &self.machine.borrow().heeding_damages(plan).map_err(damaged)?;
         let start = files.readers.cursor(plan).unwrap_or(start);
         let known = self.known(files, &source, plan);
         let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), known);

@@ -8,7 +8,7 @@ use quickcheck::{Arbitrary, Gen};
 
 use super::harness::{Bench, on_core, unsealed_batches};
 use super::*;
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, index_name, segment_name};
 
 const CASES: usize = 150;
 
@@ -569,5 +569,35 @@ fn a_segment_that_is_gone_is_damage_of_all_its_offsets() {
         let gone = bases[1].get()..bases[2].get();
         assert_eq!(read_through(&partition, &log).await, vec![gone]);
         partition.close().await;
+    });
+}
+
+#[test]
+fn damage_found_while_an_index_is_made_again_is_reported_and_not_skipped() {
+    on_core(async |bench: Bench| {
+        for batch in [0_u64, 3] {
+            let bench = bench.place(&batch.to_string(), |_| {});
+            let (partition, _) = bench.open().await;
+            let mut log = Log::new();
+            for offset in 0..30 {
+                let bytes = unsealed(offset, 100_000, 1, None);
+                bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
+                log.push((offset, offset + 1, bytes));
+            }
+            partition.close().await;
+            let len = log[0].2.len();
+            spoil(&bench, &[&index_name(Offset::ZERO)], Vec::clear).await;
+            spoil(&bench, &[&segment_name(Offset::ZERO)], move |bytes| {
+                // Behind the mark that opened the segment; its group, and half of the batch.
+                let at = 4096 + usize::try_from(batch).unwrap() * (64 + len) + 64;
+                bytes[at..at + 50_000].fill(0xee);
+            })
+            .await;
+            let (partition, _) = bench.open().await;
+            let damaged = read_through(&partition, &log).await;
+            assert!(damaged.iter().any(|range| range.contains(&batch)), "{damaged:?}");
+            assert!(damaged.iter().all(|range| range.end <= batch + 2), "{damaged:?}");
+            partition.close().await;
+        }
     });
 }
