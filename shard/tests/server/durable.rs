@@ -72,13 +72,13 @@ fn leftovers_of_a_deletion_go_at_the_next_start_and_strangers_stay() {
     drop(peer);
     server.shutdown().unwrap();
     let left = data.path().join("logs").join(deleted.to_string());
-    let strange = data.path().join("logs").join("4711");
+    let strange = data.path().join("logs").join("copy of 1");
     for folder in [&left, &strange] {
         std::fs::create_dir_all(folder.join("0")).unwrap();
     }
     start(durable_config(1, data.path())).shutdown().unwrap();
     assert!(!left.exists());
-    assert!(strange.exists(), "nobody has deleted this log");
+    assert!(strange.exists(), "it is no log of ours");
 }
 
 #[test]
