@@ -16,8 +16,8 @@
 //! Silent damage may cost what was promised, if it is reported: a loss is excused where the offsets are in a reported
 //! range. That the damage was there is `damage`'s business. In one case nobody can know: see `evidence::partition` for
 //! how much may go unreported then. Rot in the very last group, which nothing behind it vouches for, cannot be told from
-//! a torn tail: it is cut, said to be cut, and its offsets are dealt again. Offsets that are reported as damaged are never
-//! dealt again, so another record in the place of a promised one is not excused by such a report.
+//! a torn tail: it is cut, said to be cut, and its offsets are dealt again. Offsets that a recovery reports as damaged are
+//! never dealt again, so another record in the place of a promised one is not excused by such a report.
 //!
 //! Two kinds of observation show a loss: another append at the same offsets, and a final read, which has everything. The
 //! oracle is exact up to what cannot be seen: it complains if and only if no choice of moments and cuts makes the loss
@@ -43,8 +43,12 @@ fn replaced(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Vec
     for (before, after) in partition.conflicts() {
         // Without an end of the process in between it is not about durability: see `offsets`.
         let ended = partition.ended_between(&before, &after);
-        let between = before.event()..=after.event();
-        let reports = partition.reports.iter().filter(|(at, _)| between.contains(at));
+        // By a recovery: a read that is refused names all that it cannot reach, which may be there and go later.
+        let by_recovery = |at: usize| {
+            (before.event()..=after.event()).contains(&at)
+                && matches!(evidence.events()[at].kind, Kind::DamageReported { .. })
+        };
+        let reports = partition.reports.iter().filter(|(at, _)| by_recovery(*at));
         let reported = merged(reports.map(|(_, range)| range.clone()));
         // Said to be damaged, and dealt again all the same.
         let again = covers(&reported, &(before.base..before.end));

@@ -1,7 +1,7 @@
 //! Losses that may be, and losses that must not.
 
 use crate::files::WIDE_ROT;
-use crate::history::{End, FinalRead, Kind, Level, LogChanges};
+use crate::history::{End, FinalRead, Kind, Level, LogChanges, Refusal};
 use crate::oracle::story::Story;
 
 const ENDS: [End; 3] = [End::Stopped, End::Process, End::Power];
@@ -269,6 +269,14 @@ fn what_is_reported_is_not_dealt_again() {
         story.wrote(2, 0);
         story.assert_guilty("durability", "gave way to");
     }
+    // A read that is refused promises nothing of the offsets.
+    let mut story = Story::new();
+    story.wrote(2, 0);
+    story.strike(WIDE_ROT);
+    story.read_refused(Some(0), Refusal { code: 602, a: 0, b: 2 });
+    story.end(End::Power);
+    story.wrote(2, 0);
+    story.assert_clean();
     // What was reported later had been cut before, as far as anybody could tell.
     let mut story = Story::new();
     story.wrote(2, 0);
