@@ -308,14 +308,7 @@ impl Drop for Shown<'_> {
 #[test]
 fn damage_below_the_checkpoint_is_met_by_readers_and_reported_with_its_range() {
     on_core(async |bench: Bench| {
-        let (partition, _) = bench.open().await;
-        let mut log = Log::new();
-        for offset in 0..20 {
-            let bytes = unsealed(offset, 100_000, 1, None);
-            bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
-            log.push((offset, offset + 1, bytes));
-        }
-        partition.close().await;
+        let log = closed_with(&bench, 20, 100_000).await;
         let path = bench.dir().join(segment_name(Offset::ZERO));
         pyralog_runtime::spawn_blocking(move || {
             let mut bytes = std::fs::read(&path).unwrap();
@@ -339,14 +332,7 @@ fn a_group_in_the_place_of_an_earlier_one_is_reported_and_not_skipped_to() {
         // Every batch is in the index, or only the first: then it cannot say where it goes on.
         for (body, damage) in [(90_000, 2..3), (5000, 2..9)] {
             let bench = bench.place(&body.to_string(), |_| {});
-            let (partition, _) = bench.open().await;
-            let mut log = Log::new();
-            for offset in 0..9 {
-                let bytes = unsealed(offset, body, 1, None);
-                bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
-                log.push((offset, offset + 1, bytes));
-            }
-            partition.close().await;
+            let log = closed_with(&bench, 9, body).await;
             // The groups are equally long, behind the mark that opened the segment.
             let group = 64 + log[0].2.len();
             let at = move |number: usize| 4096 + number * group;
@@ -384,12 +370,12 @@ async fn spoil(bench: &Bench, names: &[&str], change: impl Fn(&mut Vec<u8>) + Se
     .unwrap();
 }
 
-/// A partition that was closed with ten batches of one record, in one segment.
-async fn closed_with_ten(bench: &Bench) -> Log {
+/// A partition that was closed with so many synced batches of one record of so many bytes.
+async fn closed_with(bench: &Bench, batches: u64, bytes: usize) -> Log {
     let (partition, _) = bench.open().await;
     let mut log = Log::new();
-    for offset in 0..10 {
-        let bytes = unsealed(offset, 5000, 1, None);
+    for offset in 0..batches {
+        let bytes = unsealed(offset, bytes, 1, None);
         bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
         log.push((offset, offset + 1, bytes));
     }
@@ -400,7 +386,7 @@ async fn closed_with_ten(bench: &Bench) -> Log {
 #[test]
 fn a_segment_whose_header_is_lost_is_quarantined_and_its_offsets_are_not_dealt_again() {
     on_core(async |bench: Bench| {
-        let log = closed_with_ten(&bench).await;
+        let log = closed_with(&bench, 10, 5000).await;
         let name = segment_name(Offset::ZERO);
         spoil(&bench, &["checkpoint"], Vec::clear).await;
         spoil(&bench, &[&name], |bytes| bytes[..4096].fill(0x77)).await;
@@ -442,7 +428,7 @@ async fn header_of(bench: &Bench) -> SegmentHeader {
 #[test]
 fn what_an_earlier_process_left_behind_is_removed_and_nothing_else() {
     on_core(async |bench: Bench| {
-        let log = closed_with_ten(&bench).await;
+        let log = closed_with(&bench, 10, 5000).await;
         let quarantine = bench.dir().join(recovery_file::QUARANTINE_NAME);
         let places = [bench.dir().to_owned(), quarantine.clone()];
         let ours = ["checkpoint.0123456789abcdef.tmp", ".pyralog-probe-0123456789abcdef"];
@@ -475,7 +461,7 @@ fn a_segment_whose_base_offset_was_never_written_is_known_by_its_name() {
     on_core(async |bench: Bench| {
         for checkpoint in [true, false] {
             let bench = bench.place(&checkpoint.to_string(), |_| {});
-            let log = closed_with_ten(&bench).await;
+            let log = closed_with(&bench, 10, 5000).await;
             let header = SegmentHeader { base_offset: None, ..header_of(&bench).await };
             set_header(&bench, header).await;
             if !checkpoint {
@@ -497,7 +483,7 @@ fn a_segment_with_the_header_of_a_former_life_is_damage_and_its_offsets_are_not_
         for (number, (log_id, base_offset)) in (0..).zip(lives) {
             for checkpoint in [true, false] {
                 let bench = bench.place(&format!("{number}-{checkpoint}"), |_| {});
-                let log = closed_with_ten(&bench).await;
+                let log = closed_with(&bench, 10, 5000).await;
                 let (generation, log_id) = (0xdead, LogId::new(log_id));
                 let header = header_of(&bench).await;
                 set_header(
@@ -524,7 +510,7 @@ fn a_segment_with_the_header_of_a_former_life_is_damage_and_its_offsets_are_not_
 #[test]
 fn promised_records_that_are_gone_are_reported_and_the_log_goes_on_in_a_new_segment() {
     on_core(async |bench: Bench| {
-        let mut log = closed_with_ten(&bench).await;
+        let mut log = closed_with(&bench, 10, 5000).await;
         let (name, index) = (segment_name(Offset::ZERO), format!("{:020}.idx", 0));
         spoil(&bench, &[&index], Vec::clear).await;
         // Four groups are left: each of these takes 64 + 128 + 5000 bytes, padded to 64.
@@ -547,14 +533,7 @@ fn promised_records_that_are_gone_are_reported_and_the_log_goes_on_in_a_new_segm
 #[test]
 fn a_segment_that_is_gone_is_damage_of_all_its_offsets() {
     on_core(async |bench: Bench| {
-        let (partition, _) = bench.open().await;
-        let mut log = Log::new();
-        for offset in 0..30 {
-            let bytes = unsealed(offset, 100_000, 1, None);
-            bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
-            log.push((offset, offset + 1, bytes));
-        }
-        partition.close().await;
+        let log = closed_with(&bench, 30, 100_000).await;
         let mut bases: Vec<Offset> = file::list_dir(bench.dir())
             .await
             .unwrap()
@@ -577,14 +556,7 @@ fn damage_found_while_an_index_is_made_again_is_reported_and_not_skipped() {
     on_core(async |bench: Bench| {
         for batch in [0_u64, 3] {
             let bench = bench.place(&batch.to_string(), |_| {});
-            let (partition, _) = bench.open().await;
-            let mut log = Log::new();
-            for offset in 0..30 {
-                let bytes = unsealed(offset, 100_000, 1, None);
-                bench.append(&partition, &bytes, Durability::Synced).await.unwrap();
-                log.push((offset, offset + 1, bytes));
-            }
-            partition.close().await;
+            let log = closed_with(&bench, 30, 100_000).await;
             let len = log[0].2.len();
             spoil(&bench, &[&index_name(Offset::ZERO)], Vec::clear).await;
             spoil(&bench, &[&segment_name(Offset::ZERO)], move |bytes| {
