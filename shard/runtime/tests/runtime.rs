@@ -31,6 +31,9 @@ mod net;
 #[path = "runtime/short.rs"]
 mod short;
 #[cfg(test)]
+#[path = "runtime/sparse.rs"]
+mod sparse;
+#[cfg(test)]
 #[path = "runtime/task.rs"]
 mod task;
 #[cfg(test)]

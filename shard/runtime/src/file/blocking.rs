@@ -105,6 +105,14 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     host::sync_dir(path)
 }
 
+/// Removes a file; durable after [`sync_dir`].
+///
+/// # Errors
+/// If it is not there or may not be removed.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    host::remove_file(path)
+}
+
 /// The first `max` bytes of a file, or all of it if it is shorter.
 ///
 /// # Errors

@@ -8,7 +8,11 @@ use crate::file::Entry;
 use crate::sim::{self, files};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// What `st_blocks` counts, whatever the blocks of the file system are.
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,6 +21,10 @@ pub(crate) enum Access {
     Read,
     /// To be read, cut and appended to; it is made if it is not there.
     Append,
+    /// To be read and changed; it must be there.
+    Write,
+    /// To be read and changed; it must not be there.
+    CreateNew,
 }
 
 /// What has a name.
@@ -38,13 +46,16 @@ pub(crate) enum HostFile {
 
 impl HostFile {
     pub(crate) fn open(path: &Path, access: Access) -> io::Result<Self> {
-        if let Some(opened) = files::File::open(path, access == Access::Append) {
+        if let Some(opened) = files::File::open(path, access) {
             return opened.map(Self::Simulated);
         }
         let mut options = OpenOptions::new();
         options.read(true);
-        if access == Access::Append {
-            options.append(true).create(true);
+        match access {
+            Access::Read => {}
+            Access::Append => _ = options.append(true).create(true),
+            Access::Write => _ = options.write(true),
+            Access::CreateNew => _ = options.write(true).create_new(true),
         }
         options.open(path).map(Self::System)
     }
@@ -66,6 +77,22 @@ impl HostFile {
         match self {
             Self::System(file) => (&mut &*file).write(bytes),
             Self::Simulated(file) => file.append_once(bytes),
+        }
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::System(file) => file.metadata().map(|meta| meta.len()),
+            Self::Simulated(file) => file.len(),
+        }
+    }
+
+    /// Bytes of the device that it takes.
+    pub(crate) fn allocated(&self) -> io::Result<u64> {
+        match self {
+            Self::System(file) => file.metadata().map(|meta| meta.blocks() * STAT_BLOCK_BYTES),
+            Self::Simulated(file) => file.allocated(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::disk::{Disk, Handle, How};
 use super::trace::TraceKind;
 use super::universe;
+use crate::file::host::Access;
 
 /// Runs `call` on the disk and notes it under its name.
 fn noted<R>(
@@ -79,10 +80,14 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Opens a file, or makes it if it is not there and `create`.
-    pub(crate) fn open(path: &Path, create: bool) -> Option<io::Result<Self>> {
+    /// Opens a file, or makes it, as `access` says.
+    pub(crate) fn open(path: &Path, access: Access) -> Option<io::Result<Self>> {
         let universe = universe::try_current()?;
-        let how = if create { How::OpenOrCreate } else { How::Existing };
+        let how = match access {
+            Access::Read | Access::Write => How::Existing,
+            Access::Append => How::OpenOrCreate,
+            Access::CreateNew => How::CreateNew,
+        };
         let opened = noted("open", path, |disk| disk.open(path, how))?;
         let node = universe.here_index().expect("noted has found it");
         let file = |handle| Self { node, handle, path: path.to_owned() };
@@ -102,6 +107,14 @@ impl File {
 
     pub(crate) fn append_once(&self, bytes: &[u8]) -> io::Result<usize> {
         self.on_disk(|disk| disk.append_bytes(self.handle, bytes))
+    }
+
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        self.on_disk(|disk| disk.len(self.handle))
+    }
+
+    pub(crate) fn allocated(&self) -> io::Result<u64> {
+        self.on_disk(|disk| disk.allocated(self.handle))
     }
 
     pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {

@@ -119,6 +119,13 @@ impl Disk {
         Ok(self.files.get(&inode).ok_or(Errno::BADF)?.content.len())
     }
 
+    /// Bytes that a file takes: reserved or written.
+    pub(crate) fn allocated(&self, handle: Handle) -> io::Result<u64> {
+        self.alive()?;
+        let inode = self.inode(handle)?;
+        Ok(self.files.get(&inode).ok_or(Errno::BADF)?.extents.count() * PAGE)
+    }
+
     /// Reserves the space of `0..len` and makes the file at least that long. If there is not enough, it may have grown
     /// in part.
     pub(crate) fn preallocate(&mut self, handle: Handle, len: u64) -> io::Result<()> {
