@@ -43,6 +43,7 @@ pub use arrow_rows::ArrowRows;
 pub use builder::{ArrowBody, BuilderConfig, PushError, Record, RowsBuilder};
 pub use codec::Decoder;
 pub use error::{BatchError, ColumnFault};
+pub(crate) use header::record_count;
 pub use header::{
     Batch, BatchHeader, BodyKind, Codec, Flags, Owner, Session, seal, total_len, verify_header,
 };

@@ -25,6 +25,7 @@ mod append;
 mod group;
 mod memory;
 mod read;
+mod record_ids;
 pub(crate) mod walk;
 mod write;
 
@@ -37,8 +38,10 @@ pub use answer::{
     AppendError, AppendNow, Appended, Changes, Completions, Fault, OpenError, PartitionConfig,
     PartitionStats, Read, ReadError, Storage, Ticket, Watermarks, WriteSample,
 };
+pub(crate) use append::Wanted;
 pub(crate) use group::Place;
 pub(crate) use read::{FilePlan, Located};
+pub use record_ids::{NoIds, RecordIds};
 pub(crate) use write::{Mode, Work, Write};
 
 use crate::durability::Durability;

@@ -25,8 +25,9 @@ use crate::durability::Durability;
 use crate::ids::{LogId, Offset, PartitionId, Timestamp};
 use crate::mark::StampKey;
 use crate::partition::{
-    Answer, AppendError, AppendNow, Changes, Completions, Machine, Now, OpenError, PartitionConfig,
-    PartitionStats, Phase, Settings, Storage, Ticket, Watermarks,
+    Answer, AppendError, AppendNow, Changes, Completions, Machine, NoIds, Now, OpenError,
+    PartitionConfig, PartitionStats, Phase, RecordIds, Settings, Storage, Ticket, Wanted,
+    Watermarks,
 };
 use crate::recovery::RecoveryReport;
 use crate::recovery::scan::Opening;
@@ -157,8 +158,20 @@ impl Partition {
     /// Takes the batches of one append, all or none, in order. The bytes are copied before this
     /// returns. Never waits: `Pending` is answered through [`Completions::completed`].
     pub fn append(&self, batches: &[u8], level: Durability, ticket: Ticket) -> AppendNow {
+        self.append_with_ids(batches, level, ticket, &mut NoIds)
+    }
+
+    /// As [`Partition::append`]; each batch gets the id of its first record from `ids`. `Busy` also if `ids` is not ready.
+    pub fn append_with_ids(
+        &self,
+        batches: &[u8],
+        level: Durability,
+        ticket: Ticket,
+        ids: &mut dyn RecordIds,
+    ) -> AppendNow {
         let shell = &*self.shell;
-        let answer = shell.machine.borrow_mut().append(batches, level, ticket, now());
+        let wanted = Wanted { batches, level, ticket };
+        let answer = shell.machine.borrow_mut().append(wanted, ids, now());
         if !matches!(answer, AppendNow::Refused(_)) {
             shell.work.notify_all();
             shell.tell();

@@ -329,6 +329,15 @@ pub const fn total_len(body_len: u32) -> usize {
     (HEADER_BYTES + body_len as usize).next_multiple_of(ALIGNMENT)
 }
 
+/// Records of the batch that begins at `batch`, which was verified.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub(crate) fn record_count(batch: &[u8]) -> u32 {
+    let line = batch.first_chunk::<HEADER_BYTES>().expect("a batch begins with its header");
+    u32_at(line, RECORD_COUNT)
+}
+
 /// Fills the owner's line of the batch at the start of `batch` in place. Touches the first 64
 /// bytes, reads the second 64, hashes 120; the body may be elsewhere.
 ///

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BATCH_BYTES_MAX, Limit};
+use super::{BATCH_BYTES_MAX, Limit, RECORDS_PER_BATCH_MAX};
 
 /// Smallest length at which a partition may be told to roll.
 ///
@@ -23,6 +23,11 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 ///
 /// 16 MiB: two of the largest batches, and the largest payload of a frame.
 pub const APPEND_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
+
+/// Most records in one append, all batches together: what is compressed could otherwise be any number.
+///
+/// 2^21: two of the largest batches.
+pub const APPEND_RECORDS_MAX: u64 = 2 * RECORDS_PER_BATCH_MAX as u64;
 
 /// Capacity of the first buffer of a gather while the recent groups are small.
 ///
@@ -190,9 +195,10 @@ const fn segment_limits() -> [Limit; 13] {
 }
 
 #[rustfmt::skip]
-const fn memory_limits() -> [Limit; 15] {
+const fn memory_limits() -> [Limit; 16] {
     [
         limit("APPEND_BYTES_MAX", APPEND_BYTES_MAX as u64, "bytes", "two of the largest batches"),
+        limit("APPEND_RECORDS_MAX", APPEND_RECORDS_MAX, "records", "two of the largest batches"),
         limit("GATHER_SMALL_BYTES", GATHER_SMALL_BYTES as u64, "bytes", "more than arrives during one quick sync"),
         limit("GATHER_LARGE_BYTES", GATHER_LARGE_BYTES as u64, "bytes", "a synced write below a millisecond"),
         limit("GATHERED_BYTES_MAX", GATHERED_BYTES_MAX as u64, "bytes", "one largest append; more would be latency"),

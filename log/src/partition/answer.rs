@@ -241,6 +241,13 @@ pub enum AppendError {
         /// The length.
         found: usize,
     },
+    /// More records than one append may have.
+    TooManyRecords {
+        /// The limit.
+        max: u64,
+        /// How many there are.
+        found: u64,
+    },
     /// Batches before this one are missing; nothing of the append was taken.
     SequenceGap {
         /// The sequence number that comes next.
@@ -284,6 +291,9 @@ impl fmt::Display for AppendError {
             Self::Empty => formatter.write_str("an append without a batch"),
             Self::TooLarge { max, found } => {
                 write!(formatter, "an append of {found} bytes, at most {max}")
+            }
+            Self::TooManyRecords { max, found } => {
+                write!(formatter, "an append of {found} records, at most {max}")
             }
             Self::SequenceGap { expected } => {
                 write!(formatter, "sequence gap: {expected} comes next")

@@ -3,14 +3,17 @@
 use pyralog_runtime::time::Monotonic;
 
 use super::group::{Group, Place};
-use super::{AppendError, AppendNow, Appended, Head, Machine, Now, Phase, Ticket, Waiting};
+use super::{
+    AppendError, AppendNow, Appended, Head, Machine, Now, Phase, RecordIds, Ticket, Waiting,
+};
 use crate::batch::{
-    BatchError, BatchHeader, HEADER_BYTES, Item, Items, MARK_BYTES, MARK_MAGIC, Owner, seal,
+    BatchError, BatchHeader, HEADER_BYTES, Item, Items, MARK_BYTES, MARK_MAGIC, Owner,
+    record_count, seal,
 };
 use crate::durability::Durability;
 use crate::limits::{
-    APPEND_BYTES_MAX, GATHER_LARGE_BYTES, GATHER_SMALL_BYTES, GATHERED_BYTES_MAX,
-    REPEATS_WAITING_MAX,
+    APPEND_BYTES_MAX, APPEND_RECORDS_MAX, GATHER_LARGE_BYTES, GATHER_SMALL_BYTES,
+    GATHERED_BYTES_MAX, REPEATS_WAITING_MAX,
 };
 use crate::segment::{BLOCK_BYTES, FilePosition};
 use crate::sessions::Verdict;
@@ -23,16 +26,23 @@ enum Survey {
     Repeat(Appended),
 }
 
+/// What is to be appended, how safely, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) batches: &'a [u8],
+    pub(crate) level: Durability,
+    pub(crate) ticket: Ticket,
+}
+
 impl Machine {
-    /// Takes an append, or says why not. All of its batches are taken or none.
+    /// Takes an append, or says why not. All of its batches are taken or none. New batches get their ids from `ids`.
     pub(crate) fn append(
         &mut self,
-        batches: &[u8],
-        level: Durability,
-        ticket: Ticket,
+        wanted: Wanted<'_>,
+        ids: &mut dyn RecordIds,
         now: Now,
     ) -> AppendNow {
-        match self.try_append(batches, level, ticket, now) {
+        match self.try_append(wanted, ids, now) {
             Ok(answer) => answer,
             Err(error) => {
                 self.stats.refused += 1;
@@ -41,11 +51,22 @@ impl Machine {
         }
     }
 
-    fn try_append(
+    /// An append of a test, without ids.
+    #[cfg(test)]
+    pub(crate) fn append_plain(
         &mut self,
         batches: &[u8],
         level: Durability,
         ticket: Ticket,
+        now: Now,
+    ) -> AppendNow {
+        self.append(Wanted { batches, level, ticket }, &mut super::NoIds, now)
+    }
+
+    fn try_append(
+        &mut self,
+        Wanted { batches, level, ticket }: Wanted<'_>,
+        ids: &mut dyn RecordIds,
         now: Now,
     ) -> Result<AppendNow, AppendError> {
         self.admit(batches.len(), level, now)?;
@@ -53,10 +74,13 @@ impl Machine {
             Survey::New { records, batches } => (records, batches),
             Survey::Repeat(appended) => return self.repeat(appended, level, ticket),
         };
+        if !ids.ready(records) {
+            return Err(AppendError::Busy);
+        }
         self.make_room(batches.len())?;
         self.append_time = self.append_time.max(now.wall);
         let base_offset = self.end;
-        self.take(batches, now.monotonic);
+        self.take(batches, ids, now.monotonic);
         assert_eq!(self.end.since(base_offset), records, "the batches surveyed are those taken");
         self.stats.appends += 1;
         self.stats.batches += count;
@@ -139,6 +163,9 @@ impl Machine {
                     duplicate: true,
                 });
             }
+        }
+        if records > APPEND_RECORDS_MAX {
+            return Err(AppendError::TooManyRecords { max: APPEND_RECORDS_MAX, found: records });
         }
         if self.end.checked_add(records).is_none() {
             let (what, first) = ("offsets", self.end.get());
@@ -231,14 +258,15 @@ impl Machine {
     }
 
     /// Copies the batches into the last group and seals them there.
-    fn take(&mut self, batches: &[u8], now: Monotonic) {
+    fn take(&mut self, batches: &[u8], ids: &mut dyn RecordIds, now: Monotonic) {
         let head = self.upcoming.as_mut().unwrap_or(&mut self.head);
         let group = self.queue.back_mut().expect("room was made");
         let (epoch, append_time) = (self.settings.epoch, self.append_time);
         let (mut end, mut crc) = (self.end, group.batches_crc);
         let (mut position, mut rest) = group.push(batches);
         while !rest.is_empty() {
-            seal(rest, Owner { base_offset: end, epoch, append_time, scarab_base: 0 });
+            let scarab_base = ids.deal(record_count(rest));
+            seal(rest, Owner { base_offset: end, epoch, append_time, scarab_base });
             let header = BatchHeader::parse(rest).expect("a batch that was surveyed");
             crc = crc32c::crc32c_append(crc, &rest[..HEADER_BYTES]);
             if let Some(session) = &header.session {

@@ -6,9 +6,11 @@ mod world;
 use quickcheck::QuickCheck;
 
 use super::*;
-use crate::batch::Session;
+use crate::batch::{BuilderConfig, Codec, Item, Items, Record, RowsBuilder, Session};
 use crate::ids::SessionId;
-use crate::limits::GATHERED_BYTES_MAX;
+use crate::limits::{
+    APPEND_RECORDS_MAX, BATCH_BYTES_MAX, GATHERED_BYTES_MAX, RECORDS_PER_BATCH_MAX,
+};
 use crate::testing::unsealed;
 use pyralog_runtime::IoErrorKind;
 use world::{Outcome, World};
@@ -98,7 +100,7 @@ fn no_space_refuses_takes_back_offsets_and_sessions_and_tries_again() {
     assert_eq!(answers, vec![(Ticket(1, 0), refused), (Ticket(2, 0), refused)]);
     assert_eq!(world.machine.watermarks().end.get(), 0);
     let now = world.now;
-    let again = world.machine.append(&batch, Durability::Synced, Ticket(3, 0), now);
+    let again = world.machine.append_plain(&batch, Durability::Synced, Ticket(3, 0), now);
     assert_eq!(again, AppendNow::Refused(AppendError::NoSpace(FULL)), "not before the next try");
     world.now.monotonic = now.monotonic + crate::limits::NO_SPACE_RETRY_AFTER;
     world.take(&batch, Durability::Synced, 3);
@@ -111,7 +113,7 @@ fn what_was_acknowledged_in_memory_is_kept_and_written_when_there_is_space() {
     let mut world = World::new(Durability::Memory);
     let batch = unsealed(1, 100, 3, None);
     let now = world.now;
-    let answer = world.machine.append(&batch, Durability::Memory, Ticket(1, 0), now);
+    let answer = world.machine.append_plain(&batch, Durability::Memory, Ticket(1, 0), now);
     assert!(matches!(answer, AppendNow::Done(_)));
     drop(world.start_work());
     world.machine.starve(FULL, world.now);
@@ -132,7 +134,7 @@ fn a_repeat_that_is_acknowledged_in_memory_keeps_its_original() {
         world.take(&batch, Durability::Synced, 1);
         let work = in_flight.then(|| world.start_work());
         let now = world.now;
-        let repeat = world.machine.append(&batch, Durability::Memory, Ticket(2, 0), now);
+        let repeat = world.machine.append_plain(&batch, Durability::Memory, Ticket(2, 0), now);
         assert!(matches!(repeat, AppendNow::Done(Appended { duplicate: true, .. })), "{repeat:?}");
         drop(work.unwrap_or_else(|| world.start_work()));
         world.machine.starve(FULL, now);
@@ -155,7 +157,7 @@ fn a_failed_write_poisons_and_nothing_is_acknowledged_after_it() {
     assert_eq!(answers, vec![(Ticket(1, 0), Err(AppendError::Poisoned(BROKEN)))]);
     let now = world.now;
     for level in Durability::ALL {
-        let answer = world.machine.append(&batch, level, Ticket(2, 0), now);
+        let answer = world.machine.append_plain(&batch, level, Ticket(2, 0), now);
         assert_eq!(answer, AppendNow::Refused(AppendError::Poisoned(BROKEN)));
     }
     assert!(world.machine.poll(now).is_none());
@@ -234,7 +236,7 @@ fn a_record_in_memory_ages_by_the_clock_that_nobody_sets() {
         // Longer than a gather, so that one is in the tail and one gathers.
         for seed in 0..2 {
             let batch = unsealed(seed, 60_000, 1, None);
-            let answer = machine.append(&batch, Durability::Memory, Ticket(seed, 0), now);
+            let answer = machine.append_plain(&batch, Durability::Memory, Ticket(seed, 0), now);
             assert!(matches!(answer, AppendNow::Done(_)), "{answer:?}");
         }
         now.wall = Timestamp::new(now.wall.get() + jump_us);
@@ -255,14 +257,14 @@ fn a_repeat_in_flight_waits_for_its_original() {
     world.take(&batch, Durability::Synced, 1);
     let work = world.start_work();
     let now = world.now;
-    let repeat = world.machine.append(&batch, Durability::Synced, Ticket(2, 0), now);
+    let repeat = world.machine.append_plain(&batch, Durability::Synced, Ticket(2, 0), now);
     assert_eq!(repeat, AppendNow::Pending, "the original is not on disk");
     let answers = world.complete(work);
     let outcomes: Vec<_> = answers.iter().map(|(_, outcome)| outcome.unwrap()).collect();
     assert_eq!(outcomes.len(), 2);
     assert_eq!(outcomes[0].base_offset, outcomes[1].base_offset);
     assert!(!outcomes[0].duplicate && outcomes[1].duplicate);
-    let later = world.machine.append(&batch, Durability::Synced, Ticket(3, 0), now);
+    let later = world.machine.append_plain(&batch, Durability::Synced, Ticket(3, 0), now);
     assert_eq!(later, AppendNow::Done(outcomes[1]));
 }
 
@@ -274,7 +276,7 @@ fn a_synced_repeat_of_a_written_original_makes_a_sync() {
     let work = world.start_work();
     world.complete(work);
     let now = world.now;
-    let repeat = world.machine.append(&batch, Durability::Synced, Ticket(2, 0), now);
+    let repeat = world.machine.append_plain(&batch, Durability::Synced, Ticket(2, 0), now);
     assert_eq!(repeat, AppendNow::Pending);
     let work = world.start_work();
     assert!(matches!(work, Work::Sync));
@@ -291,7 +293,7 @@ fn batches_of_one_append_are_taken_all_or_none() {
     let now = world.now;
     for bad in [&gap, &rotten] {
         let both = [good.clone(), bad.clone()].concat();
-        let answer = world.machine.append(&both, Durability::Synced, Ticket(1, 0), now);
+        let answer = world.machine.append_plain(&both, Durability::Synced, Ticket(1, 0), now);
         assert!(matches!(answer, AppendNow::Refused(_)), "{answer:?}");
         assert_eq!(world.machine.watermarks().end.get(), 0);
     }
@@ -300,8 +302,71 @@ fn batches_of_one_append_are_taken_all_or_none() {
     world.take(&both, Durability::Synced, 2);
     assert_eq!(world.machine.watermarks().end.get(), 4);
     let mixed = [good, unsealed(5, 100, 2, session(4))].concat();
-    let answer = world.machine.append(&mixed, Durability::Synced, Ticket(3, 0), now);
+    let answer = world.machine.append_plain(&mixed, Durability::Synced, Ticket(3, 0), now);
     assert_eq!(answer, AppendNow::Refused(AppendError::PartlyDuplicate));
+}
+
+/// Deals numbers from a start on, if it is ready.
+struct Numbers {
+    next: u64,
+    is_ready: bool,
+}
+
+impl RecordIds for Numbers {
+    fn ready(&mut self, _records: u64) -> bool {
+        self.is_ready
+    }
+
+    fn deal(&mut self, records: u32) -> u64 {
+        let first = self.next;
+        self.next += u64::from(records);
+        first
+    }
+}
+
+#[test]
+fn an_append_has_a_limit_of_records_however_well_they_compress() {
+    let mut world = World::new(Durability::Memory);
+    let mut builder = RowsBuilder::new(BuilderConfig {
+        codec: Codec::Lz4,
+        batch_bytes_max: BATCH_BYTES_MAX,
+        records_max: RECORDS_PER_BATCH_MAX,
+        ..BuilderConfig::default()
+    });
+    for _ in 0..500_000 {
+        builder.push(&Record::default()).unwrap();
+    }
+    let batch = builder.finish(None).unwrap();
+    let now = world.now;
+    let taken = world.machine.append_plain(&batch.repeat(4), Durability::Memory, Ticket(1, 0), now);
+    assert!(matches!(taken, AppendNow::Done(_)), "{taken:?}");
+    let more = world.machine.append_plain(&batch.repeat(5), Durability::Memory, Ticket(1, 0), now);
+    let (max, found) = (APPEND_RECORDS_MAX, 2_500_000);
+    assert_eq!(more, AppendNow::Refused(AppendError::TooManyRecords { max, found }));
+}
+
+#[test]
+fn new_batches_get_the_id_of_their_first_record_and_repeats_keep_theirs() {
+    let mut world = World::new(Durability::Memory);
+    let (level, now) = (Durability::Memory, world.now);
+    let both = [unsealed(1, 100, 3, session(0)), unsealed(2, 100, 2, session(3))].concat();
+    let wanted = Wanted { batches: &both, level, ticket: Ticket(1, 0) };
+    let mut ids = Numbers { next: 700, is_ready: false };
+    let refused = world.machine.append(wanted, &mut ids, now);
+    assert_eq!(refused, AppendNow::Refused(AppendError::Busy));
+    assert_eq!((world.machine.watermarks().end.get(), ids.next), (0, 700), "nothing was done");
+    ids.is_ready = true;
+    assert!(matches!(world.machine.append(wanted, &mut ids, now), AppendNow::Done(_)));
+    let repeat = world.machine.append(wanted, &mut ids, now);
+    assert!(matches!(repeat, AppendNow::Done(Appended { duplicate: true, .. })));
+    let group = world.machine.queue.back().unwrap();
+    let bases: Vec<u64> = Items::new(group.body())
+        .map(|item| match item.unwrap() {
+            Item::Batch(batch) => batch.header().owner.scarab_base,
+            Item::Mark(_) => unreachable!("a group holds batches"),
+        })
+        .collect();
+    assert_eq!((bases, ids.next), (vec![700, 703], 705));
 }
 
 #[test]
@@ -313,7 +378,7 @@ fn what_gathers_behind_a_slow_disk_is_bounded_and_busy_is_the_answer() {
     let now = world.now;
     let mut taken = 0;
     let answer = loop {
-        match world.machine.append(&batch, Durability::Synced, Ticket(9, 0), now) {
+        match world.machine.append_plain(&batch, Durability::Synced, Ticket(9, 0), now) {
             AppendNow::Pending => taken += batch.len(),
             answer => break answer,
         }
@@ -322,7 +387,7 @@ fn what_gathers_behind_a_slow_disk_is_bounded_and_busy_is_the_answer() {
     assert!(taken <= GATHERED_BYTES_MAX && taken + (2 << 20) > GATHERED_BYTES_MAX, "{taken}");
     world.complete(work);
     drop(world.start_work());
-    let answer = world.machine.append(&batch, Durability::Synced, Ticket(9, 0), now);
+    let answer = world.machine.append_plain(&batch, Durability::Synced, Ticket(9, 0), now);
     assert_eq!(answer, AppendNow::Pending, "a group left, there is room");
 }
 
@@ -330,11 +395,15 @@ fn what_gathers_behind_a_slow_disk_is_bounded_and_busy_is_the_answer() {
 fn marks_empty_and_oversized_appends_are_refused_by_name() {
     let mut world = World::new(Durability::Synced);
     let now = world.now;
-    let mut refused =
-        |bytes: &[u8]| match world.machine.append(bytes, Durability::Synced, Ticket(1, 0), now) {
-            AppendNow::Refused(error) => error,
-            answer => panic!("{answer:?}"),
-        };
+    let mut refused = |bytes: &[u8]| match world.machine.append_plain(
+        bytes,
+        Durability::Synced,
+        Ticket(1, 0),
+        now,
+    ) {
+        AppendNow::Refused(error) => error,
+        answer => panic!("{answer:?}"),
+    };
     assert_eq!(refused(&[]), AppendError::Empty);
     let mut mark = [0; 64];
     mark[..4].copy_from_slice(b"PYM1");

@@ -110,7 +110,7 @@ impl World {
 
     /// Appends what must be taken and answered later.
     pub(super) fn take(&mut self, batches: &[u8], level: Durability, ticket: u64) {
-        let answer = self.machine.append(batches, level, Ticket(ticket, 0), self.now);
+        let answer = self.machine.append_plain(batches, level, Ticket(ticket, 0), self.now);
         assert_eq!(answer, AppendNow::Pending);
     }
 
@@ -157,7 +157,8 @@ impl World {
         self.tickets += 1;
         let ticket = self.tickets;
         let base = self.machine.watermarks().end;
-        let answer = self.machine.append(&batches.concat(), level, Ticket(ticket, 0), self.now);
+        let answer =
+            self.machine.append_plain(&batches.concat(), level, Ticket(ticket, 0), self.now);
         match answer {
             AppendNow::Done(appended) => {
                 assert_eq!((appended.base_offset, level), (base, Durability::Memory));
@@ -206,7 +207,7 @@ impl World {
         self.tickets += 1;
         let ticket = self.tickets;
         let end = self.machine.watermarks().end;
-        match self.machine.append(&bytes, Durability::Synced, Ticket(ticket, 0), self.now) {
+        match self.machine.append_plain(&bytes, Durability::Synced, Ticket(ticket, 0), self.now) {
             AppendNow::Done(appended) => {
                 assert_eq!((appended.base_offset, appended.duplicate), (original.base, true));
                 self.promise(Durability::Synced, original.end);
