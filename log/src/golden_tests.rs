@@ -8,6 +8,7 @@ use crate::batch::Session;
 use crate::checkpoint::{Checkpoint, Start, decode_damages, encode_damages};
 use crate::ids::{LogId, Offset, PartitionId, SessionId, Timestamp};
 use crate::index::Index;
+use crate::index::pphm::{Builder, Map, Mode, Options};
 use crate::mark::{Incarnation, Mark, MarkFlags, StampKey};
 use crate::partition::Closed;
 use crate::recovery::Damage;
@@ -71,6 +72,19 @@ fn golden_index() {
     }
     let kept = check("index", &index.encode(77));
     assert_eq!(Index::decode(&kept, 77, Offset::new(100)), Ok(index));
+}
+
+#[test]
+fn golden_pphm() {
+    for (name, mode) in [("pphm_exact", Mode::Exact), ("pphm_fingerprint", Mode::Fingerprint)] {
+        let options = Options { partitions_min: 2, seed: 7, tag: [5; 32], ..Options::new(mode) };
+        let mut builder = Builder::new(options);
+        for (at, key) in ["", "a", "bc", "def", "ghij", "klmno", "a"].into_iter().enumerate() {
+            builder.push(0, key.as_bytes(), 1000 + at as u64).unwrap();
+        }
+        let kept = check(name, &builder.finish().unwrap());
+        assert_eq!(Map::open(&kept).unwrap().get(b"a"), Ok(Some(1006)));
+    }
 }
 
 #[test]

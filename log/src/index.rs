@@ -6,6 +6,9 @@
 //! last entry below that time and the next. The index is kept up by appends and by recovery alike;
 //! its file is advisory and is made again from the segment when it is missing or wrong.
 
+pub(crate) mod key_table;
+pub mod pphm;
+
 use crate::batch::BatchHeader;
 use crate::ids::{Offset, Timestamp};
 use crate::layout::{Builder, Fields, FormatError};

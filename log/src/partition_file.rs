@@ -9,6 +9,7 @@
 //! in the background class; the gate makes closing wait for them.
 
 mod background;
+mod keys;
 mod reader;
 mod writer;
 
@@ -34,6 +35,7 @@ use crate::recovery::scan::Opening;
 use crate::recovery_file;
 use crate::segment::{SegmentHeader, parse_segment_name};
 use crate::segment_file::{self, NEXT_NAME, SegmentFile};
+pub use keys::{KeyIndexStats, Latest};
 use reader::Readers;
 
 /// A partition on this core. Clones are the same partition; all of its calls are for the core that
@@ -87,6 +89,8 @@ struct Shell {
     /// Offset at the last checkpoint, in stream bytes of the segment.
     checkpoint_position: Cell<u64>,
     answers: RefCell<Vec<Answer>>,
+    /// The index of keys, if there is one.
+    keys: RefCell<Option<Rc<keys::Keys>>>,
 }
 
 /// Both clocks, now.
@@ -149,10 +153,13 @@ impl Partition {
             checkpointing: Cell::new(false),
             checkpoint_position: Cell::new(position),
             answers: RefCell::new(Vec::new()),
+            keys: RefCell::new(None),
         });
         // Lives until the partition is closed; a core that ends without closing is a crash.
         spawn_durable("partition writer", writer::run(Rc::clone(&shell))).detach();
-        Ok((Self { shell }, report))
+        let partition = Self { shell };
+        partition.index_keys(partition.shell.config.key_index);
+        Ok((partition, report))
     }
 
     /// Takes the batches of one append, all or none, in order. The bytes are copied before this

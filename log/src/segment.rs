@@ -184,6 +184,12 @@ pub fn index_name(base: Offset) -> String {
     format!("{base:020}.idx")
 }
 
+/// File name of the index of keys of the segment that starts at `base`.
+#[must_use]
+pub fn keys_name(base: Offset) -> String {
+    format!("{base:020}.keys")
+}
+
 /// The base offset in the name of a segment file, or `None` if it is no such name.
 #[must_use]
 pub fn parse_segment_name(name: &str) -> Option<Offset> {

@@ -143,6 +143,25 @@ pub const CHECKPOINT_BYTES: u64 = 256 << 20;
 /// Most closed segments of a partition whose file and index are kept open for readers.
 pub const CLOSED_SEGMENTS_OPEN_MAX: usize = 4;
 
+/// Most keys of one segment of which a key index holds the hashes in memory, unless configured
+/// otherwise.
+///
+/// 2^20: 20 to 39 bytes each, so at most 41 MiB for the segment being written, as much for the one
+/// before it until its index is written, and as much for one that is indexed anew. A segment with more
+/// keys is read once more for as many when it is closed; until then, a key beyond them is scanned for.
+pub const KEY_INDEX_KEYS_DEFAULT: usize = 1 << 20;
+
+/// Most bytes that an index of keys lets gather behind it before it reads them; a lookup reads what is
+/// left.
+///
+/// 256 KiB: some thousand records of 100 bytes, half a millisecond before an answer.
+pub const KEY_INDEX_LAG_BYTES: u64 = 256 << 10;
+
+/// Most index files of keys that a partition keeps open.
+///
+/// 16: of a million keys each, 400 KiB of directories.
+pub const KEY_FILES_OPEN_MAX: usize = 16;
+
 /// Most damaged ranges that a partition lists. A disk that breaks more often is beyond listing: the
 /// last ranges are merged.
 pub const DAMAGES_MAX: usize = 1024;
@@ -195,7 +214,7 @@ const fn segment_limits() -> [Limit; 13] {
 }
 
 #[rustfmt::skip]
-const fn memory_limits() -> [Limit; 16] {
+const fn memory_limits() -> [Limit; 19] {
     [
         limit("APPEND_BYTES_MAX", APPEND_BYTES_MAX as u64, "bytes", "two of the largest batches"),
         limit("APPEND_RECORDS_MAX", APPEND_RECORDS_MAX, "records", "two of the largest batches"),
@@ -211,6 +230,9 @@ const fn memory_limits() -> [Limit; 16] {
         limit("SESSIONS_MAX", SESSIONS_MAX as u64, "sessions", "570 bytes each, below 3 MiB"),
         limit("SESSION_WINDOW_BATCHES", SESSION_WINDOW_BATCHES as u64, "batches", "twice what a client keeps in flight"),
         limit("CLOSED_SEGMENTS_OPEN_MAX", CLOSED_SEGMENTS_OPEN_MAX as u64, "segments", "readers far behind are few"),
+        limit("KEY_INDEX_KEYS_DEFAULT", KEY_INDEX_KEYS_DEFAULT as u64, "keys", "20 to 39 bytes each, for three segments at most"),
+        limit("KEY_INDEX_LAG_BYTES", KEY_INDEX_LAG_BYTES, "bytes", "half a millisecond before an answer"),
+        limit("KEY_FILES_OPEN_MAX", KEY_FILES_OPEN_MAX as u64, "files", "400 KiB of directories of a million keys each"),
         limit("MEMORY_BYTES_MIN", MEMORY_BYTES_MIN, "bytes", "sixteen small buffers; an append takes a quarter at most"),
         limit("SMALL_FILE_BYTES_MAX", SMALL_FILE_BYTES_MAX as u64, "bytes", "the index of the largest segment has 24 MiB"),
     ]

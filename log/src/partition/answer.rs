@@ -12,7 +12,8 @@ use crate::batch::BatchError;
 use crate::durability::Durability;
 use crate::ids::{Epoch, LogId, Offset, PartitionId, Timestamp};
 use crate::limits::{
-    MEMORY_BYTES_MIN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    KEY_INDEX_KEYS_DEFAULT, MEMORY_BYTES_MIN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN,
 };
 use crate::sessions::SessionError;
 
@@ -50,6 +51,11 @@ pub struct PartitionConfig {
     pub segment_bytes: u64,
     /// Memory for recent records, which readers at the tail are served from.
     pub tail_bytes: usize,
+    /// Keep an index from keys to their latest records, so that the latest record of a key is found
+    /// without a scan.
+    pub key_index: bool,
+    /// Most keys of one segment of which that index holds the hashes in memory at a time.
+    pub key_index_keys_max: usize,
     /// Disk or memory.
     pub storage: Storage,
 }
@@ -67,7 +73,7 @@ pub struct Changes {
 
 impl PartitionConfig {
     /// A partition with the defaults: synced (memory: as durable as memory is), segments of 1 GiB, a
-    /// tail of 8 MiB, epoch zero.
+    /// tail of 8 MiB, epoch zero, no index of keys.
     #[must_use]
     pub const fn new(log: LogId, partition: PartitionId, storage: Storage) -> Self {
         let durability = match storage {
@@ -81,6 +87,8 @@ impl PartitionConfig {
             durability,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             tail_bytes: 8 << 20,
+            key_index: false,
+            key_index_keys_max: KEY_INDEX_KEYS_DEFAULT,
             storage,
         }
     }
@@ -369,6 +377,12 @@ pub trait Completions {
     fn wrote(&self, sample: WriteSample) {
         let _ = sample;
     }
+
+    /// Whether the core holds more in buffers than it should. Then a partition that has written a
+    /// group keeps next to nothing of it in memory; who reads at its end reads the file.
+    fn is_short(&self) -> bool {
+        false
+    }
 }
 
 /// One write to disk.
@@ -438,6 +452,8 @@ pub enum ReadError {
     },
     /// The file could not be read.
     Io(IoError),
+    /// The partition has no index of keys.
+    NoKeyIndex,
     /// The partition is closed.
     Closed,
 }
@@ -454,6 +470,7 @@ impl fmt::Display for ReadError {
                 offsets.start, offsets.end
             ),
             Self::Io(error) => error.fmt(formatter),
+            Self::NoKeyIndex => formatter.write_str("the partition has no index of keys"),
             Self::Closed => formatter.write_str("the partition is closed"),
         }
     }

@@ -7,7 +7,7 @@ use pyralog_runtime::buffer::Slice;
 use super::{Closed, Machine};
 use crate::ids::{Offset, Timestamp};
 use crate::index::Start;
-use crate::limits::DAMAGES_MAX;
+use crate::limits::{DAMAGES_MAX, TAIL_IDLE_BYTES};
 use crate::recovery::Damage;
 use crate::tail::Span;
 
@@ -124,6 +124,22 @@ impl Machine {
         FilePlan { segment: closed.base, closed: Some(closed), from, limit, start: None }
     }
 
+    /// Base offset of the segment that the record at `offset` is in, or goes to.
+    pub(crate) fn segment_of(&self, offset: Offset) -> Offset {
+        let upcoming = self.upcoming.as_ref().map(|head| head.segment);
+        let open = [upcoming, Some(self.head.segment)].into_iter().flatten();
+        let after = self.closed.partition_point(|closed| closed.base <= offset);
+        let closed = after.checked_sub(1).map(|at| self.closed[at].base);
+        let mut found = open.filter(|segment| *segment <= offset).chain(closed);
+        found.next().unwrap_or(self.head.segment)
+    }
+
+    /// The newest closed segment that starts below `offset`.
+    pub(crate) fn closed_before(&self, offset: Offset) -> Option<Closed> {
+        let after = self.closed.partition_point(|closed| closed.base < offset);
+        after.checked_sub(1).map(|at| self.closed[at])
+    }
+
     /// Bytes of batches that a reader at `offset` can read; `u64::MAX` if it is older than the tail.
     pub(crate) fn readable_bytes(&self, offset: Offset) -> u64 {
         let high = self.watermarks().high;
@@ -173,6 +189,12 @@ impl Machine {
         if !self.damages.contains(&damage) && self.damages.len() < DAMAGES_MAX {
             self.damages.push(damage);
         }
+    }
+
+    /// Lets go of the tail but for the least, as an idle partition does: memory is short.
+    pub(crate) fn shed_tail(&mut self) {
+        assert!(!self.is_memory(), "what a memory log has is nowhere else");
+        self.tail.shrink(TAIL_IDLE_BYTES as u64, self.written);
     }
 
     /// Counts what a reader was given.

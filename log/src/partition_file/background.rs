@@ -27,7 +27,7 @@ impl Shell {
     }
 
     /// Runs a task of the background class for which closing waits.
-    fn start<F>(self: &Rc<Self>, task: F)
+    pub(super) fn start<F>(self: &Rc<Self>, task: F)
     where
         F: Future<Output = ()> + 'static,
     {

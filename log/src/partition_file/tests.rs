@@ -3,6 +3,7 @@
 mod altered;
 mod crash;
 mod harness;
+mod keys;
 mod simulated;
 
 use std::time::Duration;

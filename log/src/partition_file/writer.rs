@@ -66,6 +66,9 @@ async fn write_group(shell: &Rc<Shell>, files: &Files, write: Write) {
         Ok(()) => {
             let synced = sync == Sync::Data;
             shell.machine.borrow_mut().written(now());
+            if shell.sink.is_short() {
+                shell.machine.borrow_mut().shed_tail();
+            }
             let duration = time::now().since(started);
             shell.sink.wrote(WriteSample { bytes, duration, synced });
         }
