@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use pyralog_log::durability::Durability;
 use pyralog_log::partition::{AppendError, Appended, Completions, Ticket, WriteSample};
 use pyralog_runtime::channel::OnceSender;
-use pyralog_runtime::time;
+use pyralog_runtime::{buffer, time};
 use pyralog_wire::Response;
 use pyralog_wire::message::Appended as AppendedMessage;
 
@@ -66,6 +66,13 @@ impl Completions for Landing {
             // Appends that were answered from memory make room only now.
             shard.relieve();
         }
+    }
+
+    /// Each tail has a share of the core's budget, and never less than a group: of a thousand partitions that all write,
+    /// these are more than there is. What the core took at the start is the measure.
+    fn is_short(&self) -> bool {
+        let shard = self.shard.upgrade();
+        shard.is_some_and(|shard| buffer::in_use_bytes() > shard.config.memory.io_bytes)
     }
 }
 

@@ -29,6 +29,13 @@ pub const FETCH_GRANT_BYTES_MIN: u64 = 64 << 10;
 /// Share of the free room of a core that one fetch may take, as a divisor: slow readers then take ever smaller shares
 /// and never all of it.
 pub const FETCH_GRANT_SHARE: u64 = 8;
+/// Share of these bytes that blocks read ahead may hold together, as a divisor: four blocks of the largest reads, and three
+/// quarters stay for what was asked for.
+pub const AHEAD_SHARE: u64 = 4;
+/// How long a block that was read ahead waits for its reader: a client that reads on comes within milliseconds.
+pub const AHEAD_IDLE: Duration = Duration::from_secs(1);
+/// Places of one core at which readers of files may go on: more of them than blocks, because a reader comes back later.
+pub const SEQUENTIAL_READERS_MAX: usize = 64;
 /// Bytes of a fetch that crosses cores: it is copied, and its room is held while it waits at the tail.
 pub const FORWARDED_FETCH_BYTES_MAX: u32 = 1 << 20;
 /// How long a fetch waits for the core to have room for it before it is answered `Busy`.

@@ -61,6 +61,8 @@ counters! {
     Reads = "reads",
     /// Bytes of batches sent to readers.
     ReadBytes = "read_bytes",
+    /// Fetches whose records had been read from the disk before they were asked for.
+    ReadsAhead = "reads_ahead",
     /// Requests answered, refusals included.
     Requests = "requests",
     /// Requests handed to another core of this node.

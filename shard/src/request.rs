@@ -25,6 +25,7 @@ mod node;
 
 pub(crate) use logs::{describe_local, full_description};
 pub(crate) use node::stats_local;
+pub(crate) use fetch::ReadAhead;
 
 /// Where a partition is.
 pub(crate) enum Place {

@@ -29,7 +29,7 @@ use crate::limits::{CALL_WAIT, CALLS_IN_FLIGHT_MAX};
 use crate::message::{Answer, Forward, Message, Question};
 use crate::metrics::{Counter, Metrics, ShardSnapshot};
 use crate::partitions::Partitions;
-use crate::request::busy;
+use crate::request::{ReadAhead, busy};
 use crate::slab::Slab;
 
 /// Where a core is in its life. Only ever moves forward.
@@ -69,6 +69,8 @@ pub(crate) struct Shard {
     pub(crate) fetched: Budget,
     pub(crate) catalog: RefCell<Catalog>,
     pub(crate) partitions: Partitions,
+    /// Part of these, for readers that go on.
+    pub(crate) ahead: ReadAhead,
     pub(crate) connections: RefCell<Slab<Rc<Connection>>>,
     pub(crate) flights: RefCell<Slab<Flight>>,
     pub(crate) addresses: RefCell<Vec<ShardAddress>>,
@@ -102,6 +104,7 @@ impl Shard {
             partitions: Partitions::default(),
             connections: RefCell::default(),
             flights: RefCell::default(),
+            ahead: ReadAhead::default(),
             addresses: RefCell::default(),
             listeners: RefCell::default(),
             admin: RefCell::default(),

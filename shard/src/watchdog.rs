@@ -24,6 +24,9 @@ pub(crate) async fn run(shard: Rc<Shard>) {
 fn look(shard: &Shard, period: Duration) {
     let now = time::now();
     let limits = &shard.config.limits;
+    if shard.ahead.expire(now) {
+        shard.relieve();
+    }
     // Ending one may end others' waiting, but changes the list only later, in their tasks.
     for connection in shard.connections.borrow().iter() {
         connection.shrink_if_silent(now, RECEIVE_SILENCE.max(period));

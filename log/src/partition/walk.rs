@@ -55,7 +55,7 @@ pub(crate) enum Walked {
 }
 
 /// A walk through one segment. Invariant: the record at `expected` belongs at `position`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Walk {
     segment: Offset,
     from: Offset,
@@ -68,6 +68,8 @@ pub(crate) struct Walk {
     group_end: Option<FilePosition>,
     /// The life that wrote the last mark, once one was met.
     incarnation: Option<Incarnation>,
+    /// Whether to look at bodies, and not only at marks and headers.
+    verifies: bool,
 }
 
 impl Walk {
@@ -75,8 +77,27 @@ impl Walk {
     pub(crate) fn new(plan: &FilePlan, start: Start, target: Target, known: Known) -> Self {
         let FilePlan { segment, from, limit, .. } = *plan;
         let Start { position, offset: expected } = start;
-        let (group_end, incarnation) = (None, None);
-        Self { segment, from, limit, target, known, position, expected, group_end, incarnation }
+        Self {
+            segment,
+            from,
+            limit,
+            target,
+            known,
+            position,
+            expected,
+            group_end: None,
+            incarnation: None,
+            verifies: true,
+        }
+    }
+
+    /// Where what [`Self::step`] would find in `bytes` ends if no body is rotten: told from the
+    /// headers alone, which takes a thousandth of the time.
+    pub(crate) fn reach(&self, bytes: &[u8], at_end: bool) -> Option<Offset> {
+        match (Self { verifies: false, ..self.clone() }).step(bytes, at_end) {
+            Walked::Found { offsets, .. } => Some(offsets.end),
+            _ => None,
+        }
     }
 
     /// Where the bytes to read start.
@@ -126,7 +147,7 @@ impl Walk {
                 }
                 // The disk is slower than the checksum: a rotten body is found here, with its range,
                 // and not by every client.
-                if Batch::parse(&rest[..len]).and_then(Batch::verify).is_err() {
+                if self.verifies && Batch::parse(&rest[..len]).and_then(Batch::verify).is_err() {
                     let position = self.position.plus(len as u64);
                     break self.damaged(Some(Start { position, offset: next }));
                 }

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use pyralog_runtime::buffer::Slice;
 use pyralog_runtime::file::{self, DirectFile};
-use pyralog_runtime::{IoError, yield_if_needed};
+use pyralog_runtime::{IoError, time, yield_if_needed};
 
 use super::{Files, OpenSegments, Partition, Shell};
 use crate::ids::{Offset, Timestamp};
@@ -20,6 +21,9 @@ use crate::recovery::scan::{Event, Scan, Subject};
 use crate::recovery_file::{Window, read_index};
 use crate::segment::{FilePosition, index_name, segment_name};
 use crate::segment_file::SegmentFile;
+
+/// So short a sleep ends after the core has looked at its rings once.
+const RINGS_TURN: Duration = Duration::from_micros(1);
 
 /// Least bytes of one read of a file: an interval of the index.
 const READ_BYTES_MIN: usize = 64 << 10;
@@ -91,6 +95,21 @@ impl Partition {
     /// # Errors
     /// If the offset is out of range, damaged, or the file cannot be read.
     pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<Read, ReadError> {
+        self.read_telling(from, bytes_max, None).await
+    }
+
+    /// As [`Self::read`]. If it reads a file, `tell` hears where it will end as soon as the disk is
+    /// done, before checksums are verified, and says whether it has begun the next read: so the disk
+    /// is kept busy meanwhile. It may end before that, if the disk has damaged something.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_telling(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        tell: Option<&dyn Fn(Offset) -> bool>,
+    ) -> Result<Read, ReadError> {
         let shell = &*self.shell;
         let mut slices = Vec::new();
         let (located, watermarks) = {
@@ -110,7 +129,7 @@ impl Partition {
             Located::InTail(first, next) => (first, next, false),
             Located::InFile(plan) => {
                 let files = shell.files.as_ref().ok_or(ReadError::Closed)?;
-                let (slice, offsets) = shell.read_file(files, &plan, bytes_max).await?;
+                let (slice, offsets) = shell.read_file(files, &plan, (bytes_max, tell)).await?;
                 slices.push(slice);
                 (offsets.start, offsets.end, true)
             }
@@ -148,7 +167,7 @@ impl Shell {
         &self,
         files: &Files,
         plan: &FilePlan,
-        bytes_max: usize,
+        (bytes_max, tell): (usize, Option<&dyn Fn(Offset) -> bool>),
     ) -> Result<(Slice, Range<Offset>), ReadError> {
         let (source, start) = self.open_source(files, plan).await?;
         // To open it an index may have been made, and damage found.
@@ -157,7 +176,7 @@ impl Shell {
         let known = self.known(files, &source, plan);
         let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), known);
         let len = bytes_max.clamp(READ_BYTES_MIN, FETCH_READ_BYTES_MAX);
-        let (bytes, walked) = walk_file(&source, &mut walk, len).await?;
+        let (bytes, walked) = walk_file(&source, &mut walk, (len, tell)).await?;
         match walked {
             Walked::Found { bytes: range, offsets, end } => {
                 let cursor = Cursor { segment: plan.segment, offset: offsets.end, position: end };
@@ -303,7 +322,7 @@ impl Shell {
         let Some(entry) = entry.filter(|entry| entry.offset < plan.limit) else { return Ok(None) };
         let known = self.known(files, &source, &plan);
         let mut walk = Walk::new(&plan, entry.start(), Target::Time(time), known);
-        match walk_file(&source, &mut walk, READ_BYTES_MAX).await?.1 {
+        match walk_file(&source, &mut walk, (READ_BYTES_MAX, None)).await?.1 {
             Walked::Found { offsets, .. } => Ok(Some(offsets.start)),
             Walked::Damaged(at, end) => Err(self.damaged(&source, &plan, (at, end))),
             Walked::Nothing | Walked::Need(..) => Ok(None),
@@ -317,16 +336,26 @@ fn covers(index: &Index, closed: &Closed) -> bool {
     missing <= crate::limits::INDEX_INTERVAL_BYTES || index.end_offset() == closed.end
 }
 
-/// Reads and walks until the walk is decided. Returns the bytes of the last read.
+/// Reads and walks until the walk is decided. Returns the bytes of the last read. `tell` hears where
+/// they will end before their checksums are verified.
 async fn walk_file(
     source: &Source,
     walk: &mut Walk,
-    len: usize,
+    (len, tell): (usize, Option<&dyn Fn(Offset) -> bool>),
 ) -> Result<(Slice, Walked), IoError> {
     let mut wanted = len;
     loop {
         let bytes = source.file().read(walk.position().get(), wanted).await?;
-        match walk.step(&bytes, bytes.len() < wanted) {
+        let at_end = bytes.len() < wanted;
+        if let Some(tell) = tell
+            && let Some(end) = walk.reach(&bytes, at_end)
+            && tell(end)
+        {
+            // What was begun is not with the kernel before the core next looks at its rings, and
+            // verifying keeps the core for a millisecond.
+            time::sleep(RINGS_TURN).await;
+        }
+        match walk.step(&bytes, at_end) {
             Walked::Need(_, needed) => wanted = needed.max(len),
             walked => return Ok((bytes, walked)),
         }

@@ -5,6 +5,8 @@
 //! single fetch gets at most a share of what is free. The records go to the socket from the log's buffers; only small
 //! ones, and those that cross cores, are copied.
 
+mod ahead;
+
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use crate::partitions::Owned;
 use crate::request::errors::read_error;
 use crate::request::{Place, busy};
 use crate::shard::Phase;
+pub(crate) use ahead::ReadAhead;
 
 /// Starts a fetch; the answer comes by itself.
 pub(crate) fn start(asked: Asked, fetch: Fetch) {
@@ -76,7 +79,9 @@ async fn read(asked: &Asked, owned: &Owned, fetch: Fetch) -> Result<Option<Found
     let started = time::now();
     let Some(mut hold) = grant(asked, fetch.bytes_max).await? else { return Ok(None) };
     let bytes_max = usize::try_from(hold.bytes()).unwrap_or(usize::MAX);
-    let read = partition.read(from, bytes_max).await.map_err(|error| read_error(&error))?;
+    let numbered = ((fetch.log, fetch.partition), &partition);
+    let read = ahead::read(shard, numbered, from, bytes_max).await;
+    let read = read.map_err(|error| read_error(&error))?;
     let Read { slices, first_offset, next_offset, watermarks } = read;
     let payload = Payload::Slices(slices);
     let bytes = payload.len() as u64;
@@ -130,7 +135,7 @@ async fn wait(asked: &Asked, partition: &Partition, from: Offset, fetch: Fetch) 
 }
 
 /// Takes room for at most `wanted` bytes. `None` if nobody waits for the answer any more.
-async fn grant(asked: &Asked, wanted: u32) -> Result<Option<Hold>, ErrorReply> {
+pub(super) async fn grant(asked: &Asked, wanted: u32) -> Result<Option<Hold>, ErrorReply> {
     let shard = asked.shard();
     let deadline = time::now() + GRANT_WAIT;
     loop {
@@ -150,6 +155,9 @@ async fn grant(asked: &Asked, wanted: u32) -> Result<Option<Hold>, ErrorReply> {
         }
         if let Some(hold) = shard.fetched.try_take(u64::from(bytes)) {
             return Ok(Some(hold));
+        }
+        if shard.ahead.give_back() {
+            continue;
         }
         if time::timeout_at(deadline, relief).await.is_err() {
             return Err(busy("the core holds as many fetched bytes as it may for slow readers"));

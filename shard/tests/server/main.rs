@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test binary")]
 
 mod admin;
+mod ahead;
 mod bad_input;
 mod clients;
 mod durable;

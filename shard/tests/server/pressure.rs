@@ -55,6 +55,32 @@ fn a_slow_reader_holds_only_its_own_connection() {
 }
 
 #[test]
+fn the_tails_of_many_partitions_stay_within_the_buffers_of_their_core() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = durable_config(1, folder.path());
+    config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let buffers = config.memory.io_bytes as u64;
+    let server = start(config);
+    let mut writer = Peer::connect(&server);
+    let log = writer.create("a", log_config(32)).id;
+    for partition in 0..32 {
+        writer.append(log, partition, &large_batch(1 << 20)).unwrap();
+    }
+    let (_, metrics) = get(&server, "/metrics");
+    let used = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("pyralog_memory_used_bytes{shard=\"0\"} "));
+    let used: u64 = used.unwrap().parse().unwrap();
+    // The group that was written last is let go of at the next one.
+    let most = buffers + (4 << 20);
+    assert!(used <= most, "{used} bytes are held of {buffers}");
+    for partition in 0..32 {
+        assert_eq!(writer.values(log, partition, 0).len(), 1, "the file has what the tail had not");
+    }
+    server.shutdown().unwrap();
+}
+
+#[test]
 fn a_core_without_room_says_busy_and_when_to_come_back() {
     let mut config = memory_config(2);
     config.memory.in_flight_bytes_max = 2 * u64::from(limits::FRAME_BYTES_MAX);
