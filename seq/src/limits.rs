@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use pyralog_runtime::limits::Limit;
+
 /// Most values of one generation of an obelisk, and so the longest of its files in bytes: half of what ext4 with blocks
 /// of 4 KiB takes (2^44 - 4096). At a million numbers a second it lasts 101 days.
 pub const STRIDE_MAX: u64 = 1 << 43;
@@ -68,3 +70,26 @@ const _: () = assert!(STRIDE_MAX.is_power_of_two() && STRIDE_MIN.is_power_of_two
 const _: () = assert!(STRIDE_MIN >= 1 << 32, "a generation is a u32");
 const _: () = assert!(STRIDE_MAX < (1 << 44) - 4096, "ext4 with blocks of 4 KiB");
 const _: () = assert!(BLOCK_DEFAULT <= BLOCK_MAX && BLOCK_MAX <= STRIDE_MAX / 1024);
+
+/// The list of this crate's limits, in the order of this page.
+#[must_use]
+pub fn limits() -> Vec<Limit> {
+    let row = |name, value, unit, why| Limit { name, value, unit, why };
+    let interval_ms = u64::try_from(INTERVAL_MAX.as_millis()).unwrap_or(u64::MAX);
+    vec![
+        row("seq.stride_max", STRIDE_MAX, "values", "half of the longest file of ext4"),
+        row("seq.stride_min", STRIDE_MIN, "values", "a generation is a number of 32 bits"),
+        row("seq.name_bytes_max", NAME_BYTES_MAX as u64, "bytes", "the name of a directory"),
+        row("seq.open_tries_max", OPEN_TRIES_MAX.into(), "tries", "what moves longer is stuck"),
+        row("seq.extensions_per_note", EXTENSIONS_PER_NOTE.into(), "extensions", "0.3 % of them"),
+        row("seq.take_count_max", TAKE_COUNT_MAX, "numbers", "as in a request"),
+        row("seq.block_default", BLOCK_DEFAULT, "numbers", "65 M/s at a sync of 1 ms"),
+        row("seq.block_max", BLOCK_MAX, "numbers", "what a crash may skip"),
+        row("seq.interval_max", interval_ms, "ms", "what a loss of power may repeat"),
+        row("seq.waiting_max", WAITING_MAX as u64, "requests", "64 connections with 16 each"),
+        row("seq.deal_count_max", DEAL_COUNT_MAX.into(), "ids", "an eighth of a second of a slot"),
+        row("seq.ready_count_max", READY_COUNT_MAX, "ids", "one for each record of an append"),
+        row("seq.ahead_ms_max", AHEAD_MS_MAX, "ms", "what a clock may be set back"),
+        row("seq.ring_weight_max", RING_WEIGHT_MAX, "members", "four for each slot"),
+    ]
+}

@@ -15,6 +15,7 @@ use pyralog_runtime::net::{ListenOptions, Listener};
 use pyralog_runtime::{Task, file, spawn};
 use pyralog_wire::message::ShardAddress;
 
+use crate::catalog::Catalog;
 use crate::catalog_log::{self, CatalogLog};
 use crate::config::DataConfig;
 use crate::limits::BOOT_WAIT;
@@ -32,6 +33,7 @@ pub(crate) async fn lead(shard: &Rc<Shard>) -> Result<(Started, Task<()>), Start
     shard.listeners.borrow_mut().push(listener);
     make_folders(shard).await.map_err(|problem| StartError::Shard { shard: 0, problem })?;
     let (log, replayed) = CatalogLog::open(shard).await.map_err(StartError::Catalog)?;
+    refuse_logs(shard, &replayed.catalog).map_err(StartError::Catalog)?;
     catalog_log::remove_leftovers(shard, &replayed).await;
     let order = Boot { catalog: replayed.catalog, listen: address };
     let booted = boot_all(shard, order).await?;
@@ -47,6 +49,19 @@ pub(crate) async fn lead(shard: &Rc<Shard>) -> Result<(Started, Task<()>), Start
     }
     serve(shard, told);
     Ok((Started { addresses, recovery }, changes))
+}
+
+/// A node that stores no records does not hide those that are there.
+fn refuse_logs(shard: &Shard, catalog: &Catalog) -> Result<(), String> {
+    let (role, logs) = (shard.config.role, catalog.len());
+    if role.stores_records() || logs == 0 {
+        return Ok(());
+    }
+    let plural = if logs == 1 { "log" } else { "logs" };
+    Err(format!(
+        "the data directory holds {logs} {plural}, which a node of the role {role} does not serve: start it with \
+         --role all, or give it a data directory of its own"
+    ))
 }
 
 /// Boots all shards at once; the results are in order of index.
@@ -93,6 +108,8 @@ pub(crate) async fn follow(shard: &Rc<Shard>, order: Boot) -> Result<Booted, Str
     };
     let address = listening().map_err(|error| error.to_string())?;
     make_folders(shard).await?;
+    shard.open_ids().await;
+    shard.list_counters().await?;
     let logs: Vec<_> = order.catalog.iter().cloned().collect();
     *shard.catalog.borrow_mut() = order.catalog;
     let recovery = shard.open_logs(&logs).await;

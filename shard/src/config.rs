@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyralog_seq::pharaoh::{Role, SlotSet};
+use pyralog_seq::scarab;
 use pyralog_wire::limits as wire;
 
 use crate::limits;
@@ -32,12 +34,37 @@ pub struct ServerConfig {
     pub spin: Duration,
     /// The id that this node must have; `None` keeps the stored one, or draws one at the first start.
     pub node_id: Option<u64>,
+    /// The cluster that this node must belong to; `None` keeps the stored one, or draws one at the first start.
+    pub cluster_id: Option<u64>,
+    /// What the node is for.
+    pub role: Role,
+    /// What it deals ids from.
+    pub ids: IdsConfig,
     /// Shown in status and metrics.
     pub node_name: String,
     /// Memory of each core.
     pub memory: MemoryConfig,
     /// Limits of connections.
     pub limits: ServerLimits,
+}
+
+/// What a node deals ids from, and how far it believes its clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdsConfig {
+    /// Its slots: those of no other node of the cluster.
+    pub slots: SlotSet,
+    /// Whether the clock is taken for right at the start although it is far ahead of the ids dealt so far.
+    pub accept_clock: bool,
+    /// No id is dealt with a time before this, in milliseconds since the Unix epoch: for a node that takes over the slots
+    /// of another.
+    pub not_before_unix_ms: u64,
+}
+
+impl Default for IdsConfig {
+    /// All slots: for a cluster of one node.
+    fn default() -> Self {
+        Self { slots: SlotSet::ALL, accept_clock: false, not_before_unix_ms: 0 }
+    }
 }
 
 /// Where the records live.
@@ -127,6 +154,9 @@ impl Default for ServerConfig {
             http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7480))),
             spin: SPIN,
             node_id: None,
+            cluster_id: None,
+            role: Role::default(),
+            ids: IdsConfig::default(),
             node_name: "pyralog".into(),
             memory: MemoryConfig::default(),
             limits: ServerLimits::default(),
@@ -177,6 +207,7 @@ impl ServerConfig {
         self.validate_addresses()?;
         self.validate_names()?;
         self.validate_data()?;
+        self.validate_ids()?;
         self.memory.validate()?;
         self.limits.validate()
     }
@@ -230,10 +261,22 @@ impl ServerConfig {
                 });
             }
         }
-        match self.node_id {
-            Some(id) => within("server.node_id", id, 1, limits::NODE_ID_MAX, "(or left out)"),
-            None => Ok(()),
+        for (key, id) in [("server.node_id", self.node_id), ("server.cluster_id", self.cluster_id)]
+        {
+            let Some(id) = id else { continue };
+            within(key, id, 1, limits::NODE_ID_MAX, "(or left out)")?;
         }
+        Ok(())
+    }
+
+    fn validate_ids(&self) -> Result<(), ConfigError> {
+        self.ids.slots.split(self.shards).map(drop).map_err(|error| ConfigError {
+            key: "ids.slots",
+            value: self.ids.slots.to_string(),
+            problem: error.to_string(),
+        })?;
+        let most = scarab::EXHAUSTED_UNIX_MS;
+        within("ids.not_before", self.ids.not_before_unix_ms, 0, most, "ms since 1970")
     }
 
     fn validate_data(&self) -> Result<(), ConfigError> {
@@ -375,6 +418,9 @@ mod tests {
             refused(|config| config.node_name = String::new()).key,
             refused(|config| config.advertised = Some("a\nb".into())).key,
             refused(|config| config.node_id = Some(0)).key,
+            refused(|config| config.cluster_id = Some(0)).key,
+            refused(|config| config.ids.slots = SlotSet::EMPTY).key,
+            refused(|config| config.ids.not_before_unix_ms = u64::MAX).key,
             refused(|config| config.data = DataConfig::Dir(PathBuf::new())).key,
             refused(|config| config.data = DataConfig::MemoryOnly { max_memory: 1 }).key,
             refused(|config| config.memory.in_flight_bytes_max = 1).key,
@@ -385,6 +431,9 @@ mod tests {
             "server.node_name",
             "server.advertised",
             "server.node_id",
+            "server.cluster_id",
+            "ids.slots",
+            "ids.not_before",
             "server.data_dir",
             "server.max_memory",
             "memory.in_flight_bytes_max",

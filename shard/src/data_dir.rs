@@ -6,6 +6,8 @@
 //! <data>/catalog/       the partition with the commands of the catalog
 //! <data>/logs/<log id>/<partition>/
 //! <data>/recycle/       segment files waiting for their next life
+//! <data>/scarab/        up to which time ids may have been dealt, a file for each shard
+//! <data>/obelisk/       the counters
 //! ```
 //!
 //! Everything here runs on the thread that starts the server, before any core does, so it blocks with a good
@@ -23,6 +25,11 @@ use crate::limits::{LOCK_FILE_BYTES_MAX, NODE_FILE_BYTES_MAX, NODE_ID_MAX};
 
 /// The format of the directory that this build reads and writes.
 pub const FORMAT: u32 = 1;
+
+/// Folder of the high-water marks of ids, within a data directory.
+pub const SCARAB_FOLDER: &str = "scarab";
+/// Folder of the counters, within a data directory.
+pub const OBELISK_FOLDER: &str = "obelisk";
 
 const NODE_FILE: &str = "node.toml";
 const NODE_FILE_NEW: &str = "node.toml.new";
@@ -58,6 +65,15 @@ pub enum DataDirError {
         /// The node it belongs to.
         found: u64,
         /// The node asked for.
+        asked: u64,
+    },
+    /// It belongs to another cluster than the one asked for.
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster it belongs to.
+        found: u64,
+        /// The cluster asked for.
         asked: u64,
     },
     /// `node.toml` does not say what it must.
@@ -118,6 +134,11 @@ impl fmt::Display for DataDirError {
                 "{} belongs to node {found}, not to node {asked}: correct the node id or the data directory",
                 path.display()
             ),
+            Self::OtherCluster { path, found, asked } => write!(
+                formatter,
+                "{} belongs to cluster {found}, not to cluster {asked}: correct the cluster id or the data directory",
+                path.display()
+            ),
             Self::Damaged { path, problem } => write!(
                 formatter,
                 "{}: {problem}; restore the file from a backup",
@@ -168,6 +189,29 @@ pub struct Identity {
     pub created_us: i64,
 }
 
+impl Identity {
+    /// Whether the directory at `path` belongs to whom it must.
+    fn is_asked_for(&self, path: &Path, asked: Asked) -> Result<(), DataDirError> {
+        if let Some(asked) = asked.node.filter(|node| *node != self.node_id) {
+            return Err(DataDirError::OtherNode { path: path.into(), found: self.node_id, asked });
+        }
+        if let Some(asked) = asked.cluster.filter(|cluster| *cluster != self.cluster_id) {
+            let found = self.cluster_id;
+            return Err(DataDirError::OtherCluster { path: path.into(), found, asked });
+        }
+        Ok(())
+    }
+}
+
+/// Whom a directory must belong to, as far as the settings say. A new one gets these ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The node.
+    pub node: Option<u64>,
+    /// The cluster.
+    pub cluster: Option<u64>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NodeFile {
@@ -194,11 +238,9 @@ pub struct DataDir {
 impl DataDir {
     /// Takes the directory at `path`, creating it with the identity `fresh` if it does not exist or is empty.
     ///
-    /// `asked` is the node that it must belong to, if the settings name one; a new directory then gets that id.
-    ///
     /// # Errors
     /// [`DataDirError`]; a directory that already existed is unchanged, except for an empty file `lock`.
-    pub fn open(path: &Path, asked: Option<u64>, fresh: Identity) -> Result<Self, DataDirError> {
+    pub fn open(path: &Path, asked: Asked, fresh: Identity) -> Result<Self, DataDirError> {
         create_directory(path)?;
         if !blocking::exists(&path.join(NODE_FILE)).unwrap_or(false) {
             refuse_foreign(path)?;
@@ -207,17 +249,20 @@ impl DataDir {
         let identity = if let Some(identity) = read_node_file(path)? {
             identity
         } else {
-            let node_id = asked.unwrap_or(fresh.node_id);
-            write_node_file(path, Identity { node_id, ..fresh })?
+            let node_id = asked.node.unwrap_or(fresh.node_id);
+            let cluster_id = asked.cluster.unwrap_or(fresh.cluster_id);
+            write_node_file(path, Identity { node_id, cluster_id, ..fresh })?
         };
-        if let Some(asked) = asked
-            && asked != identity.node_id
-        {
-            let found = identity.node_id;
-            return Err(DataDirError::OtherNode { path: path.into(), found, asked });
-        }
+        identity.is_asked_for(path, asked)?;
         let directory = Self { path: path.into(), identity, _lock: lock };
-        for folder in [directory.catalog(), directory.path.join("logs"), directory.recycle()] {
+        let folders = [
+            directory.catalog(),
+            directory.path.join("logs"),
+            directory.recycle(),
+            directory.path.join(SCARAB_FOLDER),
+            directory.path.join(OBELISK_FOLDER),
+        ];
+        for folder in folders {
             create_directory(&folder)?;
         }
         // An earlier start may have made the folders and not have come to the sync. Whoever made the first of them has

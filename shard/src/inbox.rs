@@ -65,6 +65,9 @@ async fn answer(shard: &Rc<Shard>, question: Question) -> Answer {
         }
         Question::Describe(log) => Answer::Described(request::describe_local(shard, log)),
         Question::Stats => Answer::Stats(request::stats_local(shard)),
+        Question::Counters { prefix, after, limit } => {
+            Answer::Counters(shard.counters_page((&prefix, &after), limit).await)
+        }
         Question::Quiesce => {
             stop::quiesce(shard);
             Answer::Done

@@ -36,7 +36,9 @@ mod asked;
 mod boot;
 mod catalog_log;
 mod connection;
+mod counters;
 mod flight;
+mod ids;
 mod inbox;
 mod message;
 mod node;
@@ -52,7 +54,7 @@ mod stop;
 mod watchdog;
 mod writer;
 
-pub use config::{ConfigError, DataConfig, MemoryConfig, ServerConfig, ServerLimits};
+pub use config::{ConfigError, DataConfig, IdsConfig, MemoryConfig, ServerConfig, ServerLimits};
 pub use data_dir::DataDirError;
 pub use node::{Node, Started};
 pub use server::{Addresses, Server, StartError, StopError, Stopper};

@@ -56,6 +56,13 @@ pub const ADMIN_WAITING_MAX: usize = 256;
 /// Questions from one core to others under way.
 pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
 
+/// How often a core without a mint tries to open one while it is asked for ids.
+pub const IDS_RETRY: Duration = Duration::from_secs(1);
+/// Counters of one core: their names are held in memory, at most 16 MiB of them.
+pub const COUNTERS_PER_SHARD_MAX: usize = 65_536;
+/// Counters of one core that are open: each costs a descriptor, of which a process has 1024 by default.
+pub const COUNTERS_OPEN_MAX: usize = 128;
+
 /// Logs in the catalog: the replicas on all cores hold it in memory, at about 400 bytes a log.
 pub const LOGS_MAX: usize = 100_000;
 /// Partitions of all logs: each open one costs file handles and buffers on its core.
@@ -141,6 +148,14 @@ pub fn limits() -> Vec<Limit> {
         limit("BUSY_RETRY", ms(BUSY_RETRY), "ms", "a few group commits"),
         limit("LANE_MESSAGES", LANE_MESSAGES as u64, "messages", "a connection's credit, twice"),
         limit("ADMIN_WAITING_MAX", ADMIN_WAITING_MAX as u64, "requests", "people, not programs"),
+        limit("IDS_RETRY", ms(IDS_RETRY), "ms", "a core without a mint looks again"),
+        limit(
+            "COUNTERS_PER_SHARD_MAX",
+            COUNTERS_PER_SHARD_MAX as u64,
+            "counters",
+            "names in memory",
+        ),
+        limit("COUNTERS_OPEN_MAX", COUNTERS_OPEN_MAX as u64, "counters", "descriptors"),
         limit("LOGS_MAX", LOGS_MAX as u64, "logs", "a replica of the catalog on every core"),
         limit(
             "PARTITIONS_TOTAL_MAX",

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use pyralog_log::ids::LogId;
-use pyralog_wire::message::{PartitionInfo, ShardAddress, ShardStats};
+use pyralog_wire::message::{CounterInfo, PartitionInfo, ShardAddress, ShardStats};
 use pyralog_wire::{ErrorReply, Request, Response};
 
 use crate::catalog::{Catalog, Command};
@@ -76,8 +76,17 @@ pub(crate) enum Question {
     Apply(Command),
     /// The state of the partitions of a log that you own.
     Describe(LogId),
-    /// Your counters.
+    /// Your numbers.
     Stats,
+    /// The first of your counters whose names begin with `prefix` and come after `after`, and one more.
+    Counters {
+        /// How the names begin.
+        prefix: String,
+        /// Which name they come after.
+        after: String,
+        /// How many are wanted.
+        limit: u32,
+    },
     /// Accept nothing more and read nothing more; forwarded requests are still carried out.
     Quiesce,
     /// Nothing more is forwarded to you: sync all partitions and answer everything.
@@ -106,6 +115,8 @@ pub(crate) enum Answer {
     Described(Vec<PartitionInfo>),
     /// To [`Question::Stats`].
     Stats(ShardStats),
+    /// To [`Question::Counters`], by name.
+    Counters(Vec<CounterInfo>),
     /// To the rest.
     Done,
 }

@@ -12,9 +12,11 @@ use hdrhistogram::Histogram;
 use pyralog_log::durability::Durability;
 use pyralog_wire::{ErrorCode, Kind};
 
+mod sequencers;
 mod snapshot;
 pub mod text;
 
+pub use sequencers::{CountersSnapshot, IdsSnapshot};
 pub use snapshot::{NodeSnapshot, PartitionSnapshot, ShardSnapshot};
 
 /// Longest time that a histogram tells apart, in microseconds: a minute. Longer ones count as this.
@@ -59,10 +61,10 @@ counters! {
     RecordsWritten = "records_written",
     /// Fetch requests answered.
     Reads = "reads",
-    /// Bytes of batches sent to readers.
-    ReadBytes = "read_bytes",
     /// Fetches whose records had been read from the disk before they were asked for.
     ReadsAhead = "reads_ahead",
+    /// Bytes of batches sent to readers.
+    ReadBytes = "read_bytes",
     /// Requests answered, refusals included.
     Requests = "requests",
     /// Requests handed to another core of this node.

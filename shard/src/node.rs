@@ -15,7 +15,7 @@ use pyralog_runtime::{Core, MachineConfig, Pin, rng, spawn, spawn_durable, time}
 use crate::admin::Admin;
 use crate::boot;
 use crate::config::{DataConfig, ServerConfig};
-use crate::data_dir::{DataDir, Identity};
+use crate::data_dir::{Asked, DataDir, Identity};
 use crate::limits::{LANE_MESSAGES, MEMORY_ONLY_IO_BYTES, NODE_ID_MAX};
 use crate::message::Message;
 use crate::ownership::CATALOG_SHARD;
@@ -154,7 +154,8 @@ fn ended() -> StartError {
 
 fn open_data(config: &ServerConfig) -> Result<Option<DataDir>, StartError> {
     let DataConfig::Dir(path) = &config.data else { return Ok(None) };
-    DataDir::open(path, config.node_id, fresh(config)).map(Some).map_err(StartError::DataDir)
+    let asked = Asked { node: config.node_id, cluster: config.cluster_id };
+    DataDir::open(path, asked, fresh(config)).map(Some).map_err(StartError::DataDir)
 }
 
 /// The identity of a node that has none yet.
@@ -162,7 +163,7 @@ fn fresh(config: &ServerConfig) -> Identity {
     let draw = || rng::entropy_u64() % NODE_ID_MAX + 1;
     Identity {
         node_id: config.node_id.unwrap_or_else(draw),
-        cluster_id: draw(),
+        cluster_id: config.cluster_id.unwrap_or_else(draw),
         created_us: time::unix_us(),
     }
 }

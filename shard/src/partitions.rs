@@ -247,6 +247,7 @@ impl Shard {
         let config = PartitionConfig {
             durability: entry.config.durability,
             segment_bytes: entry.config.segment_bytes,
+            key_index: entry.config.key_index,
             tail_bytes,
             ..PartitionConfig::new(entry.id, partition, self.storage(entry, partition))
         };
@@ -316,6 +317,7 @@ impl Shard {
         for owned in self.partitions.of_log(entry.id) {
             if let State::Open(partition) = &owned.state {
                 owned.config.set(entry.config);
+                partition.index_keys(entry.config.key_index);
                 if let Err(error) = partition.alter(changes).await {
                     let place = format!("log {} partition {}", entry.name, owned.partition);
                     problems.push(format!("{place}: {error}"));

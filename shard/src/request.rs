@@ -20,12 +20,14 @@ use crate::shard::Shard;
 pub(crate) mod append;
 pub(crate) mod errors;
 mod fetch;
+mod keys;
 mod logs;
 mod node;
+mod sequence;
 
+pub(crate) use fetch::ReadAhead;
 pub(crate) use logs::{describe_local, full_description};
 pub(crate) use node::stats_local;
-pub(crate) use fetch::ReadAhead;
 
 /// Where a partition is.
 pub(crate) enum Place {
@@ -64,6 +66,13 @@ pub(crate) fn start(asked: Asked, request: Request) {
         Request::CreateLog(_) | Request::AlterLog(_) | Request::DeleteLog(_) => {
             change(asked, request);
         }
+        Request::FetchKey(fetch) => keys::start(asked, fetch),
+        Request::DealIds(deal) => sequence::deal_ids(asked, deal),
+        Request::TakeNumbers(take) => sequence::take_numbers(asked, take),
+        Request::CreateCounter(_)
+        | Request::DescribeCounter(_)
+        | Request::ListCounters(_)
+        | Request::RaiseCounter(_) => sequence::counters(asked, request),
         Request::Hello(_) => asked.refuse(ErrorCode::HandshakeRepeated),
         // Appends of connections come through the reader; those of other cores through `forwarded`.
         Request::Append(_) => asked.refuse(ErrorCode::Internal),
@@ -86,6 +95,12 @@ pub(crate) fn forwarded(shard: &Rc<Shard>, from: usize, forward: Forward) {
 /// Changes of the catalog wait for their turn on shard 0.
 fn change(asked: Asked, request: Request) {
     let shard = Rc::clone(asked.shard());
+    let role = shard.config.role;
+    if !role.stores_records() {
+        let text = format!("a node of the role {role} stores no records: ask a pyramid node");
+        asked.refuse(ErrorReply::new(ErrorCode::WrongRole, text));
+        return;
+    }
     if shard.index != CATALOG_SHARD {
         shard.forward(CATALOG_SHARD, asked, (request, Vec::new()), None);
         return;

@@ -23,8 +23,10 @@ use crate::asked::Asked;
 use crate::catalog::Catalog;
 use crate::config::ServerConfig;
 use crate::connection::Connection;
+use crate::counters::Counters;
 use crate::data_dir::Identity;
 use crate::flight::Flight;
+use crate::ids::Ids;
 use crate::limits::{CALL_WAIT, CALLS_IN_FLIGHT_MAX};
 use crate::message::{Answer, Forward, Message, Question};
 use crate::metrics::{Counter, Metrics, ShardSnapshot};
@@ -67,10 +69,12 @@ pub(crate) struct Shard {
     pub(crate) in_flight: Budget,
     /// Bytes of records on their way to sockets.
     pub(crate) fetched: Budget,
-    pub(crate) catalog: RefCell<Catalog>,
-    pub(crate) partitions: Partitions,
     /// Part of these, for readers that go on.
     pub(crate) ahead: ReadAhead,
+    pub(crate) catalog: RefCell<Catalog>,
+    pub(crate) partitions: Partitions,
+    pub(crate) ids: Ids,
+    pub(crate) counters: Counters,
     pub(crate) connections: RefCell<Slab<Rc<Connection>>>,
     pub(crate) flights: RefCell<Slab<Flight>>,
     pub(crate) addresses: RefCell<Vec<ShardAddress>>,
@@ -100,11 +104,13 @@ impl Shard {
             metrics: Metrics::default(),
             in_flight: Budget::new(memory.in_flight_bytes_max),
             fetched: Budget::new(memory.fetched_bytes_max),
+            ahead: ReadAhead::default(),
             catalog: RefCell::default(),
             partitions: Partitions::default(),
+            ids: Ids::default(),
+            counters: Counters::default(),
             connections: RefCell::default(),
             flights: RefCell::default(),
-            ahead: ReadAhead::default(),
             addresses: RefCell::default(),
             listeners: RefCell::default(),
             admin: RefCell::default(),
@@ -306,6 +312,8 @@ impl Shard {
             logs: catalog.len() as u64,
             catalog_version: catalog.version(),
             partitions: partitions.iter().map(|owned| owned.snapshot(self.index)).collect(),
+            ids: self.ids.snapshot(),
+            sequencers: self.counters.snapshot(),
             draining: self.phase() >= Phase::Quiet,
             ..self.metrics.snapshot()
         }

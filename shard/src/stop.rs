@@ -58,6 +58,8 @@ pub(crate) fn quiesce(shard: &Shard) {
 pub(crate) async fn drain(shard: &Rc<Shard>) {
     shard.advance(Phase::Draining);
     shard.close_partitions().await;
+    shard.close_counters().await;
+    shard.close_ids().await;
 }
 
 /// Ends this shard.

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pyralog_shard::{DataConfig, Server, ServerConfig, StartError};
+use pyralog_seq::pharaoh::Role;
+use pyralog_shard::{DataConfig, DataDirError, Server, ServerConfig, StartError};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -27,6 +28,7 @@ pub(crate) fn run(mut session: Session, args: ServeArgs) -> Result<(), Failure> 
     session.flag("shards", "server.shards", args.shards);
     session.flag("memory-only", "server.memory_only", args.memory_only.then(|| "true".to_owned()));
     session.flag("max-memory", "server.max_memory", args.max_memory);
+    session.flag("role", "server.role", args.role);
     session.flag("name", "server.node_name", args.name);
     session.flag("log-level", "observability.log_level", args.log_level);
     session.flag("log-format", "observability.log_format", args.log_format);
@@ -76,6 +78,10 @@ fn explain(error: &StartError) -> Failure {
             .hint("--listen 127.0.0.1:0 takes free ports; or stop what listens there"),
         StartError::Http(_) => Failure::failed(message)
             .hint("--http off serves without metrics; --http 127.0.0.1:0 takes a free port"),
+        StartError::DataDir(DataDirError::OtherCluster { .. }) => Failure::failed(message)
+            .hint("server.cluster_id says which cluster it must be; 0 takes the stored one"),
+        StartError::DataDir(DataDirError::OtherNode { .. }) => Failure::failed(message)
+            .hint("server.node_id says which node it must be; 0 takes the stored one"),
         StartError::Runtime(_) => {
             Failure::failed(message).hint("`pyralog doctor` checks kernel, io_uring and limits")
         }
@@ -110,12 +116,8 @@ fn announce(
     output.line(&format!("{}     {}", faint("data"), data_line(config)))?;
     let shards = format!("{} {}", addresses.shards.len(), plural(addresses.shards.len()));
     output.line(&format!("{}   {shards}", faint("shards")))?;
-    let durability = if matches!(config.data, DataConfig::Dir(_)) {
-        "synced unless a log says otherwise: an acknowledged record survives power loss"
-    } else {
-        "memory: records are gone when this process ends"
-    };
-    output.line(&format!("{} {durability}", faint("promises")))?;
+    output.line(&format!("{}     {}", faint("role"), role_line(config, server.cluster_id())))?;
+    output.line(&format!("{} {}", faint("promises"), promise(config)))?;
     for line in server.recovery() {
         output.line(&format!("{} {line}", output.paint(Tone::Caution, "recovery")))?;
     }
@@ -127,6 +129,30 @@ fn announce(
         output.line(&format!("listening http http://{http}/metrics"))?;
     }
     output.line("ready")
+}
+
+/// What the node is for, in which cluster.
+fn role_line(config: &ServerConfig, cluster: u64) -> String {
+    let (role, slots) = (config.role, config.ids.slots);
+    let work = match role {
+        Role::All => "stores records, deals ids and counters",
+        Role::Pyramid => "stores records",
+        Role::Obelisk => "deals ids and counters, stores no records",
+    };
+    format!("{role}: {work}; cluster {cluster}, slots {slots}")
+}
+
+/// What an acknowledgement means here.
+fn promise(config: &ServerConfig) -> &'static str {
+    match (&config.data, config.role) {
+        (DataConfig::MemoryOnly { .. }, _) => "memory: all is gone when this process ends",
+        (DataConfig::Dir(_), Role::Obelisk) => {
+            "no id comes twice, and no number of a counter whose mode promises that"
+        }
+        (DataConfig::Dir(_), _) => {
+            "synced unless a log says otherwise: an acknowledged record survives power loss"
+        }
+    }
 }
 
 fn plural(shards: usize) -> &'static str {
@@ -160,6 +186,8 @@ fn ready_json(config: &ServerConfig, server: &Server) -> Value {
         "pid": std::process::id(),
         "node": server.node_id(),
         "cluster": server.cluster_id(),
+        "role": config.role.to_string(),
+        "slots": config.ids.slots.to_string(),
         "listen": addresses.listen.to_string(),
         "shards": shards,
         "http": addresses.http.map(|http| http.to_string()),

@@ -16,7 +16,7 @@ mod value;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyralog_shard::{DataConfig, MemoryConfig, ServerConfig, ServerLimits};
+use pyralog_shard::{DataConfig, IdsConfig, MemoryConfig, ServerConfig, ServerLimits};
 use pyralog_wire::config::LogConfig;
 
 pub(crate) use check::{Finding, Machine, Severity, check};
@@ -87,6 +87,13 @@ fn server(layers: &Layers) -> ServerConfig {
         http: layers.address("http.listen"),
         spin: layers.duration("server.spin"),
         node_id: Some(node_id).filter(|id| *id != 0),
+        cluster_id: Some(layers.integer("server.cluster_id")).filter(|id| *id != 0),
+        role: layers.choice("server.role").parse().expect("the kind allows only roles"),
+        ids: IdsConfig {
+            slots: layers.slots("ids.slots"),
+            accept_clock: layers.flag("ids.accept_clock"),
+            not_before_unix_ms: layers.integer("ids.not_before"),
+        },
         node_name: layers.text("server.node_name").to_owned(),
         memory: MemoryConfig {
             io_bytes: usize::try_from(layers.size("memory.io_bytes")).unwrap_or(usize::MAX),

@@ -49,6 +49,8 @@ pub struct LogConfig {
     pub memory_bytes_max: u64,
     /// Milliseconds after which a record in memory may go, 0 for never.
     pub ttl_ms: u64,
+    /// Whether keys are indexed, so that the newest record with a key is found without a scan.
+    pub key_index: bool,
 }
 
 impl Default for LogConfig {
@@ -61,6 +63,7 @@ impl Default for LogConfig {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             memory_bytes_max: MEMORY_BYTES_DEFAULT,
             ttl_ms: 0,
+            key_index: false,
         }
     }
 }
@@ -107,6 +110,7 @@ impl LogConfig {
             segment_bytes: changes.segment_bytes.unwrap_or(self.segment_bytes),
             memory_bytes_max: changes.memory_bytes_max.unwrap_or(self.memory_bytes_max),
             ttl_ms: changes.ttl_ms.unwrap_or(self.ttl_ms),
+            key_index: changes.key_index.unwrap_or(self.key_index),
             ..*self
         };
         result.check()?;
@@ -126,6 +130,8 @@ pub struct LogChanges {
     pub memory_bytes_max: Option<u64>,
     /// The new time to live in milliseconds; `Some(0)` for never.
     pub ttl_ms: Option<u64>,
+    /// Whether keys are indexed from now on.
+    pub key_index: Option<bool>,
 }
 
 /// Why a configuration cannot be.

@@ -177,6 +177,22 @@ codes! {
     NotOwner = 305, AfterRefresh,
         "another shard owns the partition: refresh the metadata";
 
+    /// No counter has this name.
+    UnknownCounter = 310, Never,
+        "no such counter: create it, or list the counters";
+    /// A counter of this name exists with another configuration.
+    CounterExists = 311, Never,
+        "a counter of this name exists with another configuration: use it, or choose another name";
+    /// The server has as many counters as it takes.
+    TooManyCounters = 312, Never,
+        "the server has as many counters as it takes";
+    /// The node's role does not include this.
+    WrongRole = 313, AfterRefresh,
+        "the node's role does not include this: ask a node of the other role";
+    /// The log keeps no index of its keys.
+    KeysNotIndexed = 314, Never,
+        "the log keeps no index of its keys: create it with key-index = true";
+
     /// The sequence number is above the next expected one: an earlier batch is missing.
     SequenceGap = 400, Same,
         "an earlier batch of the session is missing: resend from the expected sequence";
@@ -200,6 +216,10 @@ codes! {
     DeadlineExceeded = 502, UnknownOutcome,
         "the request took too long, it may yet be carried out";
 
+    /// The node's clock went back or leapt: it deals no ids until it can be believed.
+    ClockAstray = 503, AfterDelay,
+        "the node's clock cannot be believed: ask another node, or set it right";
+
     /// The device is full; nothing was appended.
     NoSpace = 600, AfterDelay,
         "the server's disk is full: free space, then retry";
@@ -212,6 +232,10 @@ codes! {
     /// Reading failed.
     ReadFailed = 603, AfterDelay,
         "reading from disk failed: retry, and see the server's log";
+
+    /// A counter's file is shorter than it was: dealing from it would repeat numbers.
+    CounterBehind = 604, Never,
+        "the counter's file is shorter than it was: restore the newer one, or raise the counter";
 
     /// A bug of the server.
     Internal = 900, UnknownOutcome,

@@ -41,6 +41,8 @@ kinds! {
     Fetch = 17,
     /// The offset that a position or time stands for.
     FindOffset = 18,
+    /// The newest record with a key.
+    FetchKey = 19,
     /// Where the partitions of some logs live.
     Metadata = 32,
     /// Creates a log.
@@ -53,6 +55,18 @@ kinds! {
     AlterLog = 36,
     /// Deletes a log and its records.
     DeleteLog = 37,
+    /// Takes a run of Scarab ids.
+    DealIds = 48,
+    /// Creates a counter.
+    CreateCounter = 64,
+    /// Takes numbers from a counter.
+    TakeNumbers = 65,
+    /// A counter's configuration and state.
+    DescribeCounter = 66,
+    /// A page of the counters, by name.
+    ListCounters = 67,
+    /// Makes a counter go on above a value.
+    RaiseCounter = 68,
 }
 
 impl Kind {
@@ -71,7 +85,7 @@ impl Kind {
     /// Whether a response of this kind carries a payload. Others must not.
     #[must_use]
     pub const fn response_has_payload(self) -> bool {
-        matches!(self, Self::Fetch)
+        matches!(self, Self::Fetch | Self::FetchKey)
     }
 }
 

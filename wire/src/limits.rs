@@ -37,6 +37,24 @@ pub const NAMES_PER_REQUEST_MAX: usize = 1024;
 /// Logs in one page of a listing, for the same reason.
 pub const LIST_PAGE_LOGS_MAX: u32 = 1024;
 
+/// Scarab ids in one request: at a thousand requests a second a billion ids, and an eighth of a second of one slot.
+pub const IDS_PER_REQUEST_MAX: u32 = 1 << 20;
+/// Numbers of a counter in one request, for the same reason.
+pub const NUMBERS_PER_REQUEST_MAX: u32 = 1 << 20;
+/// Bytes of the name of a counter: it becomes a file name with a generation and a suffix.
+pub const COUNTER_NAME_BYTES_MAX: usize = 200;
+/// Numbers that an extension of a counter reserves unless its creator says otherwise: at a sync of 1 ms, half of it lasts
+/// for 30 million numbers a second.
+pub const COUNTER_BLOCK_DEFAULT: u64 = 65_536;
+/// Numbers that an extension may reserve: what a crash may skip stays far below what a file can hold.
+pub const COUNTER_BLOCK_MAX: u64 = 1 << 32;
+/// Milliseconds between extensions of an `unsafe-interval` counter unless its creator says otherwise.
+pub const COUNTER_INTERVAL_MS_DEFAULT: u32 = 100;
+/// Milliseconds between extensions of an `unsafe-interval` counter at most: a minute.
+pub const COUNTER_INTERVAL_MS_MAX: u32 = 60_000;
+/// Counters in one page of a listing: 1024 of the longest names and problems are more than a body, 512 fit.
+pub const LIST_PAGE_COUNTERS_MAX: u32 = 512;
+
 /// Partitions of a log: a description (43 bytes a partition) fits a body twenty times.
 pub const PARTITIONS_MAX: u32 = 1024;
 /// Smallest segment: below it, a file per few batches costs more than it holds.
@@ -89,6 +107,11 @@ pub const SMALL_REPLY_BYTES_MAX: u32 = 2048;
 const _: () =
     assert!(BATCH_BYTES_MAX <= PAYLOAD_BYTES_MAX as usize / 2, "a fetch returns a whole batch");
 const _: () = assert!(MESSAGE_BYTES_MAX + 256 <= SMALL_REPLY_BYTES_MAX as usize);
+const _: () = assert!(
+    LIST_PAGE_COUNTERS_MAX as usize * (COUNTER_NAME_BYTES_MAX + MESSAGE_BYTES_MAX + 128)
+        <= BODY_BYTES_MAX as usize
+);
+const _: () = assert!(COUNTER_NAME_BYTES_MAX <= NAME_BYTES_MAX);
 const _: () = assert!(NAMES_PER_REQUEST_MAX * (NAME_BYTES_MAX + 8) <= BODY_BYTES_MAX as usize);
 const _: () = assert!(SEGMENT_BYTES_DEFAULT.is_multiple_of(SEGMENT_BYTES_UNIT));
 const _: () = assert!(SEGMENT_BYTES_MAX.is_multiple_of(SEGMENT_BYTES_UNIT));
@@ -148,6 +171,22 @@ const SHARED: &[Limit] = &[
     limit("MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX as u64, "bytes", "an error text is a sentence"),
     limit("NAMES_PER_REQUEST_MAX", NAMES_PER_REQUEST_MAX as u64, "names", "a quarter of a body"),
     limit("LIST_PAGE_LOGS_MAX", LIST_PAGE_LOGS_MAX as u64, "logs", "a third of a body"),
+    limit(
+        "IDS_PER_REQUEST_MAX",
+        IDS_PER_REQUEST_MAX as u64,
+        "ids",
+        "an eighth of a second of a slot",
+    ),
+    limit("NUMBERS_PER_REQUEST_MAX", NUMBERS_PER_REQUEST_MAX as u64, "numbers", "as for ids"),
+    limit(
+        "COUNTER_NAME_BYTES_MAX",
+        COUNTER_NAME_BYTES_MAX as u64,
+        "bytes",
+        "a file name, less generation and suffix",
+    ),
+    limit("COUNTER_BLOCK_MAX", COUNTER_BLOCK_MAX, "numbers", "what a crash may skip"),
+    limit("COUNTER_INTERVAL_MS_MAX", COUNTER_INTERVAL_MS_MAX as u64, "milliseconds", "a minute"),
+    limit("LIST_PAGE_COUNTERS_MAX", LIST_PAGE_COUNTERS_MAX as u64, "counters", "fit a body"),
     limit("PARTITIONS_MAX", PARTITIONS_MAX as u64, "partitions", "descriptions fit a body"),
     limit("SEGMENT_BYTES_MIN", SEGMENT_BYTES_MIN, "bytes", "a file for more than a few batches"),
     limit("SEGMENT_BYTES_MAX", SEGMENT_BYTES_MAX, "bytes", "recovery scans one in seconds"),
@@ -163,6 +202,13 @@ const SHARED: &[Limit] = &[
 /// Limits and defaults of one end, which Welcome tells where the other has to know.
 const LOCAL: &[Limit] = &[
     limit("SEGMENT_BYTES_DEFAULT", SEGMENT_BYTES_DEFAULT, "bytes", "a second at full speed"),
+    limit("COUNTER_BLOCK_DEFAULT", COUNTER_BLOCK_DEFAULT, "numbers", "30 M/s at a sync of 1 ms"),
+    limit(
+        "COUNTER_INTERVAL_MS_DEFAULT",
+        COUNTER_INTERVAL_MS_DEFAULT as u64,
+        "milliseconds",
+        "what a loss of power may repeat",
+    ),
     limit("MEMORY_BYTES_DEFAULT", MEMORY_BYTES_DEFAULT, "bytes", "a laptop has it to spare"),
     limit("HANDSHAKE_TIMEOUT_MS", HANDSHAKE_TIMEOUT_MS as u64, "milliseconds", "a slow link"),
     limit("IDLE_TIMEOUT_MS", IDLE_TIMEOUT_MS as u64, "milliseconds", "five of the longest waits"),

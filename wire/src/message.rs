@@ -6,13 +6,22 @@
 //! a fixed size and no pointers.
 
 mod check;
+pub mod counters;
 pub mod data;
 pub mod handshake;
+pub mod ids;
+pub mod keys;
 pub mod logs;
 pub mod node;
 
+pub use counters::{
+    CounterConfig, CounterInfo, CounterMode, CounterPage, CreateCounter, DescribeCounter,
+    ListCounters, NumbersTaken, RaiseCounter, TakeNumbers,
+};
 pub use data::{Append, Appended, Fetch, FetchFrom, Fetched, FindOffset, OffsetFound};
 pub use handshake::{ConnectionLimits, Hello, ShardAddress, Welcome};
+pub use ids::{DealIds, IdsDealt};
+pub use keys::{FetchKey, KeyFetched};
 pub use logs::{
     AlterLog, CreateLog, DeleteLog, Deleted, DescribeLog, ListLogs, LogDescription, LogPage,
     LogRoute, Metadata, PartitionInfo, Routes,
@@ -113,12 +122,19 @@ messages! {
     Append => Append, Appended;
     Fetch => Fetch, Fetched;
     FindOffset => FindOffset, OffsetFound;
+    FetchKey => FetchKey, KeyFetched;
     Metadata => Metadata, Routes;
     CreateLog => CreateLog, LogDescription;
     DescribeLog => DescribeLog, LogDescription;
     ListLogs => ListLogs, LogPage;
     AlterLog => AlterLog, LogDescription;
     DeleteLog => DeleteLog, Deleted;
+    DealIds => DealIds, IdsDealt;
+    CreateCounter => CreateCounter, CounterInfo;
+    TakeNumbers => TakeNumbers, NumbersTaken;
+    DescribeCounter => DescribeCounter, CounterInfo;
+    ListCounters => ListCounters, CounterPage;
+    RaiseCounter => RaiseCounter, CounterInfo;
 }
 
 /// Appends an error reply to `out`. `kind` is the number of the request's kind, 0 for an error of

@@ -1,7 +1,7 @@
 //! How a command lies in the catalog's partition: the value of a record in a control batch.
 //!
 //! ```text
-//! 0 version u8 = 1 | 1.. rkyv archive of the command, unaligned, little-endian
+//! 0 version u8 = 2 | 1.. rkyv archive of the command, unaligned, little-endian
 //! ```
 //!
 //! Enums are numbers of their own here, not those of a library or of the wire, so that neither can change what an old
@@ -12,26 +12,37 @@ use std::fmt;
 use pyralog_log::durability::Durability;
 use pyralog_log::ids::{LogId, Timestamp};
 use pyralog_wire::{LogConfig, LogStorage};
+use rkyv::api::high::{HighDeserializer, HighValidator};
+use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::Command;
 
-/// The version of the encoding that this build writes, and the only one it reads.
-const VERSION: u8 = 1;
+/// The version of the encoding that this build writes.
+const VERSION: u8 = 2;
+/// The version before logs had an index of keys. It is still read: such logs have none.
+const VERSION_WITHOUT_KEYS: u8 = 1;
 
 const DURABLE: u8 = 0;
 const MEMORY: u8 = 1;
 
+/// A command with the configuration `C` of its version.
 #[derive(Archive, Serialize, Deserialize)]
-enum StoredCommand {
-    Create { name: String, created_us: i64, config: StoredConfig },
-    Alter { id: u64, config: StoredConfig },
+enum StoredCommand<C> {
+    Create { name: String, created_us: i64, config: C },
+    Alter { id: u64, config: C },
     Delete { id: u64 },
 }
 
 #[derive(Archive, Serialize, Deserialize)]
 struct StoredConfig {
+    without_keys: ConfigWithoutKeys,
+    key_index: bool,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct ConfigWithoutKeys {
     partitions: u32,
     durability: u8,
     storage: u8,
@@ -89,14 +100,14 @@ impl std::error::Error for MalformedCommand {
 /// # Errors
 /// [`MalformedCommand::Archive`] if rkyv cannot write it, for which there is no reason.
 pub fn encode(command: &Command) -> Result<Vec<u8>, MalformedCommand> {
-    let stored = match command {
+    let stored: StoredCommand<StoredConfig> = match command {
         Command::Create { name, config, created } => StoredCommand::Create {
             name: name.clone(),
             created_us: created.get(),
-            config: StoredConfig::of(config),
+            config: config.into(),
         },
         Command::Alter { id, config } => {
-            StoredCommand::Alter { id: id.get(), config: StoredConfig::of(config) }
+            StoredCommand::Alter { id: id.get(), config: config.into() }
         }
         Command::Delete { id } => StoredCommand::Delete { id: id.get() },
     };
@@ -109,25 +120,41 @@ pub fn encode(command: &Command) -> Result<Vec<u8>, MalformedCommand> {
 /// # Errors
 /// [`MalformedCommand`] if they store none.
 pub fn decode(bytes: &[u8]) -> Result<Command, MalformedCommand> {
-    let Some((&VERSION, archive)) = bytes.split_first() else {
-        return Err(MalformedCommand::UnknownVersion { found: bytes.first().copied() });
+    let Some((version, archive)) = bytes.split_first() else {
+        return Err(MalformedCommand::UnknownVersion { found: None });
     };
-    let stored = rkyv::from_bytes::<StoredCommand, rancor::Error>(archive)
+    match *version {
+        VERSION => read::<StoredConfig>(archive),
+        VERSION_WITHOUT_KEYS => read::<ConfigWithoutKeys>(archive),
+        other => Err(MalformedCommand::UnknownVersion { found: Some(other) }),
+    }
+}
+
+/// The command in an archive of the version whose configuration is `C`.
+fn read<C>(archive: &[u8]) -> Result<Command, MalformedCommand>
+where
+    C: Archive + TryInto<LogConfig, Error = MalformedCommand>,
+    C::Archived: for<'a> CheckBytes<HighValidator<'a, rancor::Error>>
+        + Deserialize<C, HighDeserializer<rancor::Error>>,
+{
+    let stored = rkyv::from_bytes::<StoredCommand<C>, rancor::Error>(archive)
         .map_err(MalformedCommand::Archive)?;
     Ok(match stored {
-        StoredCommand::Create { name, created_us, config } => {
-            Command::Create { name, config: config.config()?, created: Timestamp::new(created_us) }
-        }
+        StoredCommand::Create { name, created_us, config } => Command::Create {
+            name,
+            config: config.try_into()?,
+            created: Timestamp::new(created_us),
+        },
         StoredCommand::Alter { id, config } => {
-            Command::Alter { id: LogId::new(id), config: config.config()? }
+            Command::Alter { id: LogId::new(id), config: config.try_into()? }
         }
         StoredCommand::Delete { id } => Command::Delete { id: LogId::new(id) },
     })
 }
 
-impl StoredConfig {
-    fn of(config: &LogConfig) -> Self {
-        Self {
+impl From<&LogConfig> for StoredConfig {
+    fn from(config: &LogConfig) -> Self {
+        let without_keys = ConfigWithoutKeys {
             partitions: config.partitions,
             durability: config.durability.code(),
             storage: match config.storage {
@@ -137,23 +164,38 @@ impl StoredConfig {
             segment_bytes: config.segment_bytes,
             memory_bytes_max: config.memory_bytes_max,
             ttl_ms: config.ttl_ms,
-        }
+        };
+        Self { without_keys, key_index: config.key_index }
     }
+}
 
-    fn config(self) -> Result<LogConfig, MalformedCommand> {
+impl TryFrom<StoredConfig> for LogConfig {
+    type Error = MalformedCommand;
+
+    fn try_from(stored: StoredConfig) -> Result<Self, MalformedCommand> {
+        let key_index = stored.key_index;
+        Ok(Self { key_index, ..stored.without_keys.try_into()? })
+    }
+}
+
+impl TryFrom<ConfigWithoutKeys> for LogConfig {
+    type Error = MalformedCommand;
+
+    fn try_from(stored: ConfigWithoutKeys) -> Result<Self, MalformedCommand> {
         let unknown = |field, found| MalformedCommand::UnknownNumber { field, found };
-        Ok(LogConfig {
-            partitions: self.partitions,
-            durability: Durability::from_code(self.durability)
-                .ok_or(unknown("durability", self.durability))?,
-            storage: match self.storage {
+        Ok(Self {
+            partitions: stored.partitions,
+            durability: Durability::from_code(stored.durability)
+                .ok_or(unknown("durability", stored.durability))?,
+            storage: match stored.storage {
                 DURABLE => LogStorage::Durable,
                 MEMORY => LogStorage::Memory,
                 other => return Err(unknown("storage", other)),
             },
-            segment_bytes: self.segment_bytes,
-            memory_bytes_max: self.memory_bytes_max,
-            ttl_ms: self.ttl_ms,
+            segment_bytes: stored.segment_bytes,
+            memory_bytes_max: stored.memory_bytes_max,
+            ttl_ms: stored.ttl_ms,
+            key_index: false,
         })
     }
 }

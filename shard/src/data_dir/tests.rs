@@ -6,13 +6,18 @@ use super::*;
 
 const FRESH: Identity = Identity { node_id: 0xbeef, cluster_id: 0xcafe, created_us: 7 };
 
+/// Nobody but this node is asked for, or nobody at all.
+fn node(node: Option<u64>) -> Asked {
+    Asked { node, cluster: None }
+}
+
 fn refusal(path: &Path, asked: Option<u64>) -> DataDirError {
-    DataDir::open(path, asked, FRESH).unwrap_err()
+    DataDir::open(path, node(asked), FRESH).unwrap_err()
 }
 
 fn created() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    drop(DataDir::open(root.path(), None, FRESH).unwrap());
+    drop(DataDir::open(root.path(), Asked::default(), FRESH).unwrap());
     root
 }
 
@@ -20,16 +25,16 @@ fn created() -> tempfile::TempDir {
 fn identity_is_drawn_once_and_kept() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a/b");
-    assert_eq!(DataDir::open(&path, None, FRESH).unwrap().identity(), FRESH);
+    assert_eq!(DataDir::open(&path, Asked::default(), FRESH).unwrap().identity(), FRESH);
     let later = Identity { node_id: 1, cluster_id: 2, created_us: 3 };
-    assert_eq!(DataDir::open(&path, None, later).unwrap().identity(), FRESH);
-    assert_eq!(DataDir::open(&path, Some(0xbeef), later).unwrap().identity(), FRESH);
+    assert_eq!(DataDir::open(&path, Asked::default(), later).unwrap().identity(), FRESH);
+    assert_eq!(DataDir::open(&path, node(Some(0xbeef)), later).unwrap().identity(), FRESH);
 }
 
 #[test]
 fn a_new_directory_gets_the_node_id_asked_for() {
     let root = tempfile::tempdir().unwrap();
-    assert_eq!(DataDir::open(root.path(), Some(5), FRESH).unwrap().identity().node_id, 5);
+    assert_eq!(DataDir::open(root.path(), node(Some(5)), FRESH).unwrap().identity().node_id, 5);
 }
 
 #[test]
@@ -37,7 +42,7 @@ fn an_interrupted_first_start_is_finished_by_the_next() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join(NODE_FILE_NEW), "form").unwrap();
     std::fs::write(root.path().join(LOCK_FILE), "").unwrap();
-    assert_eq!(DataDir::open(root.path(), None, FRESH).unwrap().identity(), FRESH);
+    assert_eq!(DataDir::open(root.path(), Asked::default(), FRESH).unwrap().identity(), FRESH);
 }
 
 #[test]
@@ -80,11 +85,11 @@ fn a_damaged_node_file_is_never_replaced() {
 #[test]
 fn a_running_server_keeps_others_out_and_its_pid_is_said() {
     let root = tempfile::tempdir().unwrap();
-    let held = DataDir::open(root.path(), None, FRESH).unwrap();
+    let held = DataDir::open(root.path(), Asked::default(), FRESH).unwrap();
     let error = refusal(root.path(), None).to_string();
     assert!(error.contains(&format!("process id {}", std::process::id())), "{error}");
     drop(held);
-    DataDir::open(root.path(), None, FRESH).unwrap();
+    DataDir::open(root.path(), Asked::default(), FRESH).unwrap();
 }
 
 #[test]
@@ -128,7 +133,7 @@ const DATA: &str = "/srv/pyralog/data";
 /// Opens [`DATA`] of a node as its start number `start`.
 fn open_as(start: u64) -> Result<Identity, DataDirError> {
     let fresh = Identity { node_id: start, cluster_id: start, created_us: 0 };
-    DataDir::open(Path::new(DATA), None, fresh).map(|held| held.identity())
+    DataDir::open(Path::new(DATA), Asked::default(), fresh).map(|held| held.identity())
 }
 
 /// A start that dies after so many changes of the disk, if it is not done before.
@@ -168,4 +173,15 @@ fn an_opened_directory_keeps_its_identity_and_folders_wherever_starts_before_it_
         (100..1000).contains(&complete),
         "{complete} starts came to their end, the others died"
     );
+}
+
+#[test]
+fn a_directory_keeps_the_cluster_that_it_was_made_for() {
+    let root = tempfile::tempdir().unwrap();
+    let seven = Asked { node: None, cluster: Some(7) };
+    assert_eq!(DataDir::open(root.path(), seven, FRESH).unwrap().identity().cluster_id, 7);
+    drop(DataDir::open(root.path(), Asked::default(), FRESH).unwrap());
+    let eight = Asked { node: None, cluster: Some(8) };
+    let error = DataDir::open(root.path(), eight, FRESH).unwrap_err();
+    assert!(matches!(error, DataDirError::OtherCluster { found: 7, asked: 8, .. }), "{error}");
 }

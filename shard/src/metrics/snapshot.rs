@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pyralog_log::ids::{LogId, Offset, PartitionId};
 
-use super::{COUNTERS, Counter, Histograms};
+use super::{COUNTERS, Counter, CountersSnapshot, Histograms, IdsSnapshot};
 
 /// The numbers of one core at one moment: owned, so that it can leave the core.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,10 @@ pub struct ShardSnapshot {
     pub catalog_version: u64,
     /// The partitions that the core owns, by log and partition.
     pub partitions: Vec<PartitionSnapshot>,
+    /// Its ids.
+    pub ids: IdsSnapshot,
+    /// Its named counters.
+    pub sequencers: CountersSnapshot,
     /// Whether the core is draining for a stop.
     pub draining: bool,
 }
@@ -126,6 +130,17 @@ impl NodeSnapshot {
         let mut problems = Vec::new();
         if self.shards.iter().any(|shard| shard.draining) {
             problems.push("the server is going down".to_string());
+        }
+        for shard in &self.shards {
+            if !shard.ids.problem.is_empty() {
+                let (index, cause) = (shard.shard, &shard.ids.problem);
+                problems.push(format!("shard {index} deals no ids and takes no appends: {cause}"));
+            }
+            for name in &shard.sequencers.failed {
+                problems.push(format!(
+                    "counter {name} deals nothing: `pyralog obelisk stat {name}` says why"
+                ));
+            }
         }
         for partition in self.partitions() {
             if let Some(cause) = &partition.failed {

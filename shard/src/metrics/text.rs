@@ -57,6 +57,7 @@ impl Collector for Scrape {
         encode_histograms(&mut encoder, &snapshot.histograms())?;
         encode_gauges(&mut encoder, snapshot)?;
         encode_sums(&mut encoder, snapshot)?;
+        encode_sequencers(&mut encoder, snapshot)?;
         encode_partitions(&mut encoder, snapshot)
     }
 }
@@ -191,6 +192,48 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
     encoder
         .encode_descriptor("evictions", help, None, MetricType::Counter)?
         .encode_counter::<NoLabelSet, u64, f64>(&sum(|p| p.evicted), None)
+}
+
+fn encode_sequencers(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Encoded {
+    type Reader = fn(&super::ShardSnapshot) -> u64;
+    let totals: [(&str, &str, Reader); 2] = [
+        ("ids_dealt", "Scarab ids dealt, those of records included", |shard| shard.ids.dealt),
+        ("counter_numbers", "Numbers of counters dealt", |shard| shard.sequencers.dealt),
+    ];
+    for (name, help, read) in totals {
+        let total = snapshot.shards.iter().map(read).sum();
+        encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+    }
+    let gauges: [(&str, &str, Reader); 5] = [
+        ("counters_owned", "Counters of the core", |shard| shard.sequencers.owned),
+        ("counters_open", "Counters in use", |shard| shard.sequencers.open),
+        ("counters_failed", "Counters that deal nothing any more", |shard| {
+            shard.sequencers.failed.len() as u64
+        }),
+        ("ids_slots", "Slots that the core deals ids from", |shard| shard.ids.slots),
+        ("ids_ahead_ms", "Milliseconds that ids run ahead of the clock", |shard| {
+            shard.ids.ahead_ms
+        }),
+    ];
+    for (name, help, read) in gauges {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for shard in &snapshot.shards {
+            metric
+                .encode_family(&[("shard", shard.shard.to_string())])?
+                .encode_gauge::<u64>(&read(shard))?;
+        }
+    }
+    let help =
+        "Milliseconds that the clock is ahead of what it should show; 0 while it is followed";
+    let mut metric = encoder.encode_descriptor("clock_astray_ms", help, None, MetricType::Gauge)?;
+    for shard in &snapshot.shards {
+        metric
+            .encode_family(&[("shard", shard.shard.to_string())])?
+            .encode_gauge::<i64>(&shard.ids.clock_astray_ms)?;
+    }
+    Ok(())
 }
 
 /// Series per partition, unless there are too many of them for a scrape to carry.

@@ -13,6 +13,7 @@ use pyralog_wire::{ErrorCode, Request};
 
 use crate::asked::Asked;
 use crate::flight::Flight;
+use crate::ids::Wanting;
 use crate::partitions::Owned;
 use crate::request::Place;
 use crate::shard::Shard;
@@ -76,8 +77,9 @@ fn take_here(
     (append, payload): (Append, &[u8]),
 ) -> Taken {
     let level = append.durability.unwrap_or(owned.config().durability);
-    let partition = match owned.partition() {
-        Ok(partition) => partition,
+    let both = owned.partition().and_then(|partition| Ok((partition, shard.record_ids()?)));
+    let (partition, mut ids) = match both {
+        Ok(both) => both,
         Err(error) => {
             asked.refuse(error);
             return Taken::Settled;
@@ -86,7 +88,7 @@ fn take_here(
     let bytes = payload.len() as u64;
     let key = shard.flights.borrow_mut().insert(Flight::Append { asked, level, bytes });
     let guard = AbortOnPanic;
-    let now = partition.append(payload, level, Flight::ticket(key));
+    let now = partition.append_with_ids(payload, level, Flight::ticket(key), &mut ids);
     drop(guard);
     match now {
         AppendNow::Pending => {}
@@ -94,7 +96,16 @@ fn take_here(
         AppendNow::Refused(AppendError::Busy) => {
             let flight = shard.flights.borrow_mut().remove(key);
             if let Some(Flight::Append { asked, .. }) = flight {
-                return Taken::Busy(asked, "the partition's buffers are full");
+                return match ids.wanting() {
+                    Some(Wanting::Refused(error)) => {
+                        asked.refuse(error);
+                        Taken::Settled
+                    }
+                    Some(Wanting::Soon) => {
+                        Taken::Busy(asked, "the ids of records are being reserved")
+                    }
+                    None => Taken::Busy(asked, "the partition's buffers are full"),
+                };
             }
         }
         AppendNow::Refused(error) => shard.landed(key, Err(error)),

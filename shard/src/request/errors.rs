@@ -13,7 +13,9 @@ pub(crate) fn append_error(error: &AppendError) -> ErrorReply {
         AppendError::Invalid(_) | AppendError::Empty | AppendError::PartlyDuplicate => {
             reply(ErrorCode::InvalidBatch)
         }
-        AppendError::TooLarge { .. } => reply(ErrorCode::BatchTooLarge),
+        AppendError::TooLarge { .. } | AppendError::TooManyRecords { .. } => {
+            reply(ErrorCode::BatchTooLarge)
+        }
         AppendError::Unsupported { .. } => reply(ErrorCode::DurabilityUnavailable),
         AppendError::SequenceGap { expected } => reply(ErrorCode::SequenceGap)
             .with_detail(ErrorDetail::SequenceGap { expected: *expected }),
@@ -45,6 +47,7 @@ pub(crate) fn read_error(error: &ReadError) -> ErrorReply {
         )
         .with_detail(ErrorDetail::DataDamaged { first: offsets.start, next: offsets.end }),
         ReadError::Closed => ErrorCode::ShuttingDown.into(),
+        ReadError::NoKeyIndex => ErrorCode::KeysNotIndexed.into(),
         _ => ErrorReply::new(ErrorCode::ReadFailed, error.to_string()),
     }
 }

@@ -8,5 +8,6 @@ mod clients;
 mod durable;
 mod node;
 mod pressure;
+mod sequencers;
 mod serving;
 mod support;

@@ -14,6 +14,7 @@ Examples:
   pyralog serve
   pyralog serve --data-dir /var/lib/pyralog --shards 4
   pyralog serve --memory-only --max-memory 4GiB
+  pyralog serve --role obelisk --data-dir /var/lib/pyralog-ids --set ids.slots=512-1023
   pyralog serve --config pyralog.toml --set observability.log_format=json
 
 Ctrl-C or SIGTERM drains and closes cleanly; a second one stops at once.")]
@@ -36,6 +37,9 @@ pub(crate) struct ServeArgs {
     /// Bytes of records that a memory-only server keeps [setting server.max_memory]
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_memory: Option<String>,
+    /// What this node is for: all, pyramid or obelisk [setting server.role]
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
     /// Name of this node [setting server.node_name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -2,6 +2,8 @@
 //!
 //! What depends on the machine comes in as [`Machine`], so that the checks are a plain function.
 
+use pyralog_seq::limits::STRIDE_MIN;
+use pyralog_seq::pharaoh::SlotSet;
 use pyralog_shard::DataConfig;
 
 use super::Settings;
@@ -48,6 +50,7 @@ pub(crate) fn check(settings: &Settings, machine: Machine) -> Vec<Finding> {
     ports(settings, machine, &mut findings);
     memory(settings, machine, &mut findings);
     files(settings, machine, &mut findings);
+    ids(settings, &mut findings);
     exposure(settings, &mut findings);
     findings.sort_by_key(|finding| finding.severity == Severity::Warning);
     findings
@@ -128,8 +131,48 @@ fn files(settings: &Settings, machine: Machine, findings: &mut Vec<Finding>) {
             ),
         );
     }
+    if on_disk && machine.file_bytes_max != 0 && machine.file_bytes_max < STRIDE_MIN {
+        error(
+            findings,
+            format!(
+                "the file size limit {} of this process is below {}: without longer sparse files there are \
+                 no ids, so no records, and no counters: raise `ulimit -f`",
+                size_exact(machine.file_bytes_max),
+                size_exact(STRIDE_MIN)
+            ),
+        );
+    }
     if on_disk && settings.max_memory_set {
         warning(findings, "server.max_memory has no effect without server.memory_only".to_owned());
+    }
+}
+
+fn ids(settings: &Settings, findings: &mut Vec<Finding>) {
+    let server = &settings.server;
+    let in_memory = matches!(server.data, DataConfig::MemoryOnly { .. });
+    if server.ids.slots != SlotSet::ALL && server.cluster_id.is_none() {
+        warning(
+            findings,
+            "ids.slots leaves slots to other servers, and server.cluster_id is 0: give all of them the \
+             same cluster, or clients refuse to mix their ids"
+                .to_owned(),
+        );
+    }
+    if in_memory && server.cluster_id.is_some() {
+        warning(
+            findings,
+            "server.cluster_id with server.memory_only: nothing remembers the ids of earlier starts, so \
+             they repeat if the clock goes back; leave it 0, then each start is a cluster of its own"
+                .to_owned(),
+        );
+    }
+    if server.ids.accept_clock {
+        warning(
+            findings,
+            "ids.accept_clock believes any clock, also one that leapt ahead for years: take it back \
+             after this start"
+                .to_owned(),
+        );
     }
 }
 
@@ -214,9 +257,28 @@ mod tests {
 
     #[test]
     fn a_segment_above_the_file_size_limit_is_an_error() {
-        let small = Machine { file_bytes_max: 1 << 29, ..MACHINE };
-        one(Severity::Error, &[], small);
+        let small = Machine { file_bytes_max: 5 << 30, ..MACHINE };
+        one(Severity::Error, &["logs.segment_bytes=8GiB"], small);
+        assert_eq!(found(&["server.memory_only=true", "logs.segment_bytes=8GiB"], small), []);
+    }
+
+    #[test]
+    fn a_file_size_limit_that_leaves_no_ids_is_an_error() {
+        let small = Machine { file_bytes_max: 2 << 30, ..MACHINE };
+        let message = one(Severity::Error, &[], small);
+        assert!(message.contains("ulimit -f"), "{message}");
         assert_eq!(found(&["server.memory_only=true"], small), []);
+    }
+
+    #[test]
+    fn ids_that_others_refuse_or_that_may_repeat_are_a_warning() {
+        let message = one(Severity::Warning, &["ids.slots=0-511"], MACHINE);
+        assert!(message.contains("server.cluster_id"), "{message}");
+        assert_eq!(found(&["ids.slots=0-511", "server.cluster_id=7"], MACHINE), []);
+        one(Severity::Warning, &["server.memory_only=true", "server.cluster_id=7"], MACHINE);
+        one(Severity::Warning, &["ids.accept_clock=true"], MACHINE);
+        let message = one(Severity::Error, &["ids.slots=0-2", "server.cluster_id=7"], MACHINE);
+        assert!(message.starts_with("ids.slots = 0-2: "), "{message}");
     }
 
     #[test]

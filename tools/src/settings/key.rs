@@ -1,5 +1,6 @@
 //! The table of keys: name, kind, default and text, from which parsing, help and docs are made.
 
+use pyralog_seq::scarab;
 use pyralog_wire::limits as wire;
 
 use super::value::Kind;
@@ -30,11 +31,12 @@ impl Key {
 }
 
 /// What each section is about, in the order in which they are printed.
-pub(crate) const SECTIONS: [(&str, &str); 7] = [
+pub(crate) const SECTIONS: [(&str, &str); 8] = [
     (
         "server",
         "The node: who it is, where its data lives, where it listens, how many cores it uses.",
     ),
+    ("ids", "What this server deals Scarab ids from, see docs/SEQUENCERS.md."),
     ("http", "Metrics and health."),
     ("memory", "Memory budgets, of each shard unless said otherwise."),
     ("limits", "Limits of connections."),
@@ -68,6 +70,24 @@ pub(crate) const KEYS: &[Key] = &[
         default: "0",
         doc: &[
             "Number that the data directory must belong to. 0 = the one stored there, or a new one.",
+        ],
+    },
+    Key {
+        name: "server.cluster_id",
+        kind: Kind::Integer { min: 0, max: (1 << 53) - 1 },
+        default: "0",
+        doc: &[
+            "Cluster that the data directory must belong to: the same for all nodes that deal ids of one",
+            "cluster. 0 = the one stored there, or a new one.",
+        ],
+    },
+    Key {
+        name: "server.role",
+        kind: Kind::Choice(&["all", "pyramid", "obelisk"]),
+        default: "all",
+        doc: &[
+            "\"pyramid\" = stores records, \"obelisk\" = deals ids and numbers of counters and stores",
+            "no records, \"all\" = both.",
         ],
     },
     Key {
@@ -130,6 +150,32 @@ pub(crate) const KEYS: &[Key] = &[
         doc: &[
             "How long an idle executor looks for work before it sleeps, at most 10ms. More = lower",
             "latency and a processor that is never idle.",
+        ],
+    },
+    Key {
+        name: "ids.slots",
+        kind: Kind::Slots,
+        default: "0-1023",
+        doc: &[
+            "Slots of the cluster that this server deals ids from. Two servers of a cluster must not",
+            "share one: with a second server give each its own, such as 0-511 and 512-1023.",
+        ],
+    },
+    Key {
+        name: "ids.not_before",
+        kind: Kind::Integer { min: 0, max: scarab::EXHAUSTED_UNIX_MS },
+        default: "0",
+        doc: &[
+            "Deal no id with a time before this, in milliseconds since 1970. Set it above the high-water",
+            "mark of another server when taking over its slots (`pyralog obelisk stat` shows it).",
+        ],
+    },
+    Key {
+        name: "ids.accept_clock",
+        kind: Kind::Flag,
+        default: "false",
+        doc: &[
+            "Believe the clock at the start although it is far ahead of the last id dealt (a month).",
         ],
     },
     Key {

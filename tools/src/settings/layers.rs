@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pyralog_seq::pharaoh::SlotSet;
+
 use super::key::{self, KEYS, Key};
 use super::toml_file;
 use super::value::Value;
@@ -204,6 +206,13 @@ impl Layers {
         match &self.values[name].0 {
             Value::Duration(duration) => *duration,
             other => panic!("{name} is {other:?}, not a duration"),
+        }
+    }
+
+    pub(super) fn slots(&self, name: &str) -> SlotSet {
+        match &self.values[name].0 {
+            Value::Slots(slots) => *slots,
+            other => panic!("{name} is {other:?}, not slots"),
         }
     }
 

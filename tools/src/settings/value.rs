@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pyralog_seq::pharaoh::{ParseSlotsError, SlotSet};
+
 use crate::quantity::{duration_exact, parse_duration, parse_size, size_exact};
 
 /// What values a key takes.
@@ -25,6 +27,8 @@ pub(crate) enum Kind {
     Size { min: u64, max: u64 },
     /// A time span with a unit.
     Duration { min_ns: u64, max_ns: u64 },
+    /// Slots of the cluster: `0-1023`, `0-15,32`.
+    Slots,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of texts: an array in TOML, separated by commas elsewhere.
@@ -46,6 +50,8 @@ pub(crate) enum Value {
     Size(u64),
     /// Of [`Kind::Duration`].
     Duration(Duration),
+    /// Of [`Kind::Slots`].
+    Slots(SlotSet),
     /// Of [`Kind::Choice`].
     Choice(&'static str),
     /// Of [`Kind::List`].
@@ -90,6 +96,10 @@ impl Kind {
                     Err(format!("expected {} to {}", duration_exact(min), duration_exact(max)))
                 }
             }
+            Self::Slots => {
+                let slots = text.trim().parse();
+                slots.map(Value::Slots).map_err(|error: ParseSlotsError| error.to_string())
+            }
             Self::Choice(words) => choice_value(text, words),
             Self::List { items_max } => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
@@ -115,6 +125,7 @@ impl Kind {
                 let exact = |ns| duration_exact(Duration::from_nanos(ns));
                 format!("duration, {} to {}", exact(min_ns), exact(max_ns))
             }
+            Self::Slots => "slots, such as `0-15,32`".to_owned(),
             Self::Choice(words) => words.join(", "),
             Self::List { .. } => "list of addresses".to_owned(),
         }
@@ -127,6 +138,7 @@ impl Value {
         match self {
             Self::Text(text) => quoted(text),
             Self::Choice(text) => quoted(text),
+            Self::Slots(slots) => quoted(&slots.to_string()),
             Self::Address(None) => quoted("off"),
             Self::Address(Some(address)) => quoted(&address.to_string()),
             Self::Integer(number) => number.to_string(),

@@ -13,8 +13,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("pyralog-seq", &["pyralog-runtime"]),
     ("pyralog-log", &["pyralog-runtime"]),
     ("pyralog-wire", &["pyralog-log"]),
-    // The batch format is part of what a client says, so it sees `log` as `wire` does.
-    ("pyralog-client", &["pyralog-wire", "pyralog-log"]),
+    // The batch format is part of what a client says, so it sees `log` as `wire` does, and what an id is made of `seq`.
+    ("pyralog-client", &["pyralog-wire", "pyralog-log", "pyralog-seq"]),
     ("pyralog-http", &["pyralog-wire", "pyralog-query"]),
     ("pyralog-replication", &["pyralog-runtime", "pyralog-log", "pyralog-seq"]),
     ("pyralog-query", &["pyralog-log"]),
@@ -30,7 +30,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "pyralog-query",
         ],
     ),
-    // The binary also probes the machine through the runtime and shows values of log and wire, and it is the command
+    // The binary also probes the machine through the runtime and shows values of log, wire and seq, and it is the command
     // line of the load generator.
     (
         "pyralog",
@@ -41,13 +41,21 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "pyralog-query",
             "pyralog-runtime",
             "pyralog-log",
+            "pyralog-seq",
             "pyralog-wire",
         ],
     ),
     // The simulation runs the server and the client's machines in one world, and judges what they say.
     (
         "pyralog-sim",
-        &["pyralog-shard", "pyralog-client", "pyralog-runtime", "pyralog-log", "pyralog-wire"],
+        &[
+            "pyralog-shard",
+            "pyralog-client",
+            "pyralog-runtime",
+            "pyralog-seq",
+            "pyralog-log",
+            "pyralog-wire",
+        ],
     ),
 ];
 

@@ -1,9 +1,14 @@
 //! Whether the fields of a request are in range: done once, by the server's machine, before a
 //! request is handed on.
 
+use pyralog_log::limits::KEY_BYTES_MAX;
+
 use crate::config::ConfigError;
 use crate::error::{ErrorCode, ErrorReply};
-use crate::limits::{CLIENT_TEXT_BYTES_MAX, LIST_PAGE_LOGS_MAX, NAMES_PER_REQUEST_MAX};
+use crate::limits::{
+    CLIENT_TEXT_BYTES_MAX, COUNTER_NAME_BYTES_MAX, IDS_PER_REQUEST_MAX, LIST_PAGE_COUNTERS_MAX,
+    LIST_PAGE_LOGS_MAX, NAMES_PER_REQUEST_MAX, NUMBERS_PER_REQUEST_MAX,
+};
 use crate::message::{ConnectionLimits, Fetch, Hello, Metadata, Request};
 use crate::name::{self, NameError};
 
@@ -42,6 +47,27 @@ impl Request {
             }
             Self::AlterLog(alter) => Ok(name::check_existing(&alter.name)?),
             Self::DeleteLog(delete) => Ok(name::check_existing(&delete.name)?),
+            Self::FetchKey(fetch) => {
+                in_range("bytes of key", fetch.key.len() as u64, 0, KEY_BYTES_MAX as u64)
+            }
+            Self::DealIds(deal) => {
+                in_range("count", deal.count.into(), 1, IDS_PER_REQUEST_MAX.into())
+            }
+            Self::CreateCounter(create) => {
+                counter_name(&create.name)?;
+                Ok(create.config.check()?)
+            }
+            Self::TakeNumbers(take) => {
+                counter_name(&take.name)?;
+                in_range("count", take.count.into(), 1, NUMBERS_PER_REQUEST_MAX.into())
+            }
+            Self::DescribeCounter(describe) => counter_name(&describe.name),
+            Self::RaiseCounter(raise) => counter_name(&raise.name),
+            Self::ListCounters(list) => {
+                name::check_part(&list.prefix)?;
+                name::check_part(&list.after)?;
+                in_range("limit", list.limit.into(), 1, LIST_PAGE_COUNTERS_MAX.into())
+            }
         }
     }
 }
@@ -77,6 +103,12 @@ impl Metadata {
         in_range("number of names", self.names.len() as u64, 0, NAMES_PER_REQUEST_MAX as u64)?;
         self.names.iter().try_for_each(|name| Ok(name::check_existing(name)?))
     }
+}
+
+/// A counter's name is one that a log may have, only shorter.
+fn counter_name(name: &str) -> Result<(), ErrorReply> {
+    name::check(name)?;
+    in_range("bytes of name", name.len() as u64, 1, COUNTER_NAME_BYTES_MAX as u64)
 }
 
 fn in_range(field: &str, value: u64, min: u64, max: u64) -> Result<(), ErrorReply> {

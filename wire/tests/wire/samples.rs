@@ -12,6 +12,30 @@ use quickcheck::{Arbitrary, Gen};
 pub(crate) const TIME: Timestamp = Timestamp::new(1_735_689_600_000_000);
 const LOG: LogId = LogId::new(7);
 const PARTITION: PartitionId = PartitionId::new(3);
+/// Half a second after the epoch of ids.
+const TICK: u64 = 500 << 13;
+
+fn orders() -> String {
+    "orders".to_owned()
+}
+
+fn counter_config() -> CounterConfig {
+    CounterConfig { mode: CounterMode::Group, ..CounterConfig::default() }
+}
+
+fn counter_info(problem: &str) -> CounterInfo {
+    CounterInfo {
+        name: orders(),
+        config: counter_config(),
+        shard: 1,
+        last: 70_003,
+        durable: 131_072,
+        generation: 2,
+        stride: 1 << 43,
+        disk_bytes: 4096,
+        problem: problem.to_owned(),
+    }
+}
 
 /// Every request, by the name of its golden file, with the length of its payload.
 pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
@@ -24,6 +48,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
         segment_bytes: None,
         memory_bytes_max: Some(1 << 24),
         ttl_ms: Some(0),
+        key_index: Some(true),
     };
     let append = Append { log, partition, durability: None };
     let synced = Append { durability: Some(Durability::Synced), ..append };
@@ -44,6 +69,17 @@ pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
         ("list-logs", list("access", "access-a").into(), 0),
         ("alter-log", AlterLog { name: name(), changes }.into(), 0),
         ("delete-log", DeleteLog { name: name() }.into(), 0),
+        ("fetch-key", FetchKey { log, partition, key: b"alice".to_vec() }.into(), 0),
+        ("deal-ids", DealIds { count: 10_000 }.into(), 0),
+        ("create-counter", CreateCounter { name: orders(), config: counter_config() }.into(), 0),
+        ("take-numbers", TakeNumbers { name: orders(), count: 3 }.into(), 0),
+        ("describe-counter", DescribeCounter { name: orders() }.into(), 0),
+        (
+            "list-counters",
+            ListCounters { prefix: "or".into(), after: orders(), limit: 9 }.into(),
+            0,
+        ),
+        ("raise-counter", RaiseCounter { name: orders(), value: 70_000 }.into(), 0),
     ]
 }
 
@@ -64,6 +100,9 @@ pub(crate) fn responses() -> Vec<(&'static str, Response, u32)> {
     };
     let found = OffsetFound { offset: offset(1000), low: offset(0), high: offset(2000) };
     let page = LogPage { logs: vec![description(Vec::new())], more: true };
+    let key_fetched =
+        KeyFetched { found: true, offset: offset(1500), low: offset(0), high: offset(2000) };
+    let counters = CounterPage { counters: vec![counter_info("")], more: true };
     let pong = Pong { token: 0x0102_0304_0506_0708, server_time: TIME };
     vec![
         ("welcome", Response::Hello(welcome()), 0),
@@ -79,6 +118,17 @@ pub(crate) fn responses() -> Vec<(&'static str, Response, u32)> {
         ("log-page", Response::ListLogs(page), 0),
         ("log-altered", Response::AlterLog(description(Vec::new())), 0),
         ("deleted", Response::DeleteLog(Deleted { id: LOG }), 0),
+        ("key-fetched", Response::FetchKey(key_fetched), 4096),
+        (
+            "ids-dealt",
+            Response::DealIds(IdsDealt { slot: 1023, first_tick: TICK, count: 10_000 }),
+            0,
+        ),
+        ("counter-created", Response::CreateCounter(counter_info("")), 0),
+        ("numbers-taken", Response::TakeNumbers(NumbersTaken { first: 70_001, count: 3 }), 0),
+        ("counter-described", Response::DescribeCounter(counter_info("its file is shorter")), 0),
+        ("counter-page", Response::ListCounters(counters), 0),
+        ("counter-raised", Response::RaiseCounter(counter_info("")), 0),
     ]
 }
 
@@ -232,6 +282,16 @@ impl Arbitrary for AnyRequest {
             }
             Kind::AlterLog => AlterLog { name, changes: changes(g) }.into(),
             Kind::DeleteLog => DeleteLog { name }.into(),
+            Kind::FetchKey => FetchKey { log, partition, key: Vec::arbitrary(g) }.into(),
+            Kind::DealIds => DealIds { count: u32::arbitrary(g) }.into(),
+            Kind::CreateCounter => CreateCounter { name, config: any_counter_config(g) }.into(),
+            Kind::TakeNumbers => TakeNumbers { name, count: u32::arbitrary(g) }.into(),
+            Kind::DescribeCounter => DescribeCounter { name }.into(),
+            Kind::ListCounters => {
+                let after = String::arbitrary(g);
+                ListCounters { prefix: name, after, limit: u32::arbitrary(g) }.into()
+            }
+            Kind::RaiseCounter => RaiseCounter { name, value: u64::arbitrary(g) }.into(),
         })
     }
 }
@@ -265,6 +325,26 @@ impl Arbitrary for AnyResponse {
                 Response::ListLogs(LogPage { logs, more: bool::arbitrary(g) })
             }
             Kind::DeleteLog => Response::DeleteLog(Deleted { id: LogId::new(u64::arbitrary(g)) }),
+            Kind::FetchKey => {
+                let found = bool::arbitrary(g);
+                Response::FetchKey(KeyFetched { found, offset: first, low, high })
+            }
+            Kind::DealIds => Response::DealIds(IdsDealt {
+                slot: u16::arbitrary(g),
+                first_tick: u64::arbitrary(g),
+                count: u32::arbitrary(g),
+            }),
+            Kind::CreateCounter => Response::CreateCounter(any_counter(g)),
+            Kind::TakeNumbers => Response::TakeNumbers(NumbersTaken {
+                first: u64::arbitrary(g),
+                count: u32::arbitrary(g),
+            }),
+            Kind::DescribeCounter => Response::DescribeCounter(any_counter(g)),
+            Kind::ListCounters => {
+                let counters = several(g, any_counter);
+                Response::ListCounters(CounterPage { counters, more: bool::arbitrary(g) })
+            }
+            Kind::RaiseCounter => Response::RaiseCounter(any_counter(g)),
         })
     }
 }
@@ -327,6 +407,7 @@ fn config(g: &mut Gen) -> LogConfig {
         segment_bytes: u64::arbitrary(g),
         memory_bytes_max: u64::arbitrary(g),
         ttl_ms: u64::arbitrary(g),
+        key_index: bool::arbitrary(g),
     }
 }
 
@@ -336,6 +417,7 @@ fn changes(g: &mut Gen) -> LogChanges {
         segment_bytes: Option::arbitrary(g),
         memory_bytes_max: Option::arbitrary(g),
         ttl_ms: Option::arbitrary(g),
+        key_index: Option::arbitrary(g),
     }
 }
 
@@ -399,5 +481,24 @@ fn any_description(g: &mut Gen) -> LogDescription {
         name: String::arbitrary(g),
         config: config(g),
         partitions: several(g, info),
+    }
+}
+
+fn any_counter_config(g: &mut Gen) -> CounterConfig {
+    let (mode, _) = *g.choose(&CounterMode::NAMES).unwrap();
+    CounterConfig { mode, block: u64::arbitrary(g), interval_ms: u32::arbitrary(g) }
+}
+
+fn any_counter(g: &mut Gen) -> CounterInfo {
+    CounterInfo {
+        name: String::arbitrary(g),
+        config: any_counter_config(g),
+        shard: u16::arbitrary(g),
+        last: u64::arbitrary(g),
+        durable: u64::arbitrary(g),
+        generation: u32::arbitrary(g),
+        stride: u64::arbitrary(g),
+        disk_bytes: u64::arbitrary(g),
+        problem: String::arbitrary(g),
     }
 }

@@ -4,10 +4,15 @@
 use std::mem::size_of;
 
 use pyralog_wire::config::{ArchivedLogChanges, ArchivedLogConfig};
+use pyralog_wire::message::counters::{
+    ArchivedCounterConfig, ArchivedCounterInfo, ArchivedCounterPage,
+};
 use pyralog_wire::message::data::{
     ArchivedAppend, ArchivedAppended, ArchivedFetch, ArchivedFetched, ArchivedFindOffset,
 };
 use pyralog_wire::message::handshake::{ArchivedHello, ArchivedShardAddress, ArchivedWelcome};
+use pyralog_wire::message::ids::ArchivedIdsDealt;
+use pyralog_wire::message::keys::{ArchivedFetchKey, ArchivedKeyFetched};
 use pyralog_wire::message::logs::{
     ArchivedLogDescription, ArchivedLogPage, ArchivedLogRoute, ArchivedPartitionInfo,
     ArchivedRoutes,
@@ -89,6 +94,7 @@ fn hello_and_create_log_by_hand_are_ours_byte_for_byte() {
         .raw(&(1_u64 << 30).to_le_bytes())
         .raw(&(256_u64 << 20).to_le_bytes())
         .raw(&0_u64.to_le_bytes())
+        .raw(&[0])
         .frame(33, 9);
     let config = pyralog_wire::LogConfig { partitions: 4, ..Default::default() };
     assert_eq!(create, ours(CreateLog { name: long, config }));
@@ -169,6 +175,7 @@ fn routes_are_read_by_hand() {
         let (id, name) = (log.u64(), log.text());
         let (partitions, [durability, storage]) = (log.u32(), log.take());
         let sizes = [log.u64(), log.u64(), log.u64()];
+        assert_eq!(log.take(), [0], "key_index");
         let shards = log.list(Fields::u16);
         (id, name, partitions, [durability, storage], sizes, shards)
     });
@@ -200,6 +207,12 @@ fn structs_have_the_documented_sizes() {
         ("### Fetch", size_of::<ArchivedFetch>()),
         ("**Fetched**", size_of::<ArchivedFetched>()),
         ("### FindOffset", size_of::<ArchivedFindOffset>()),
+        ("### FetchKey", size_of::<ArchivedFetchKey>()),
+        ("**KeyFetched**", size_of::<ArchivedKeyFetched>()),
+        ("**IdsDealt**", size_of::<ArchivedIdsDealt>()),
+        ("**CounterConfig**", size_of::<ArchivedCounterConfig>()),
+        ("**CounterInfo**", size_of::<ArchivedCounterInfo>()),
+        ("**CounterPage**", size_of::<ArchivedCounterPage>()),
         ("**LogConfig**", size_of::<ArchivedLogConfig>()),
         ("**LogChanges**", size_of::<ArchivedLogChanges>()),
         ("**LogDescription**", size_of::<ArchivedLogDescription>()),
