@@ -44,6 +44,8 @@ pub enum BenchCommand {
     List(ListArgs),
     /// Measure only what the machine allows
     Ceiling(CeilingArgs),
+    /// Measure what ids and counters cost
+    Seq(SeqArgs),
     /// Compare two results
     Compare(CompareArgs),
     /// Draw results as one HTML page
@@ -56,6 +58,9 @@ pub struct PlaceArgs {
     /// Directory for results [default: pyralog-bench-results/DATE-TIME]
     #[arg(long, short = 'o', value_name = "DIR", help_heading = "Place")]
     pub out: Option<PathBuf>,
+    /// Write the result here as well, in a form to be kept: no seconds, no places of this machine
+    #[arg(long, value_name = "FILE.json", help_heading = "Place")]
+    pub store: Option<PathBuf>,
     /// Disk to measure: the server's temporary directory is made here [default: the system's]
     #[arg(long, value_name = "DIR", help_heading = "Place")]
     pub data_dir: Option<PathBuf>,
@@ -100,6 +105,24 @@ pub struct RunArgs {
     /// Keys of the scenario.
     #[command(flatten)]
     pub keys: Box<KeyArgs>,
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Arguments of `bench seq`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog bench seq
+  pyralog bench seq --rounds 11 --data-dir /var/lib/pyralog-bench --json
+
+Dealing from memory, mode always against ftruncate + fdatasync, mode group against always, opening
+10,000 counters; then requests to a server of its own against pings. docs/SEQUENCERS.md explains them.")]
+pub struct SeqArgs {
+    /// Rounds; each figure is a median over them
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub rounds: u32,
     /// Where.
     #[command(flatten)]
     pub place: PlaceArgs,

@@ -18,7 +18,7 @@ use crate::result::{Ceiling, FORMAT, ResultFile, Run};
 use crate::run::{self, Setting};
 use crate::scenario::{BuiltIn, Scenario, built_in, built_ins};
 use crate::server::{self, Place, Server, cpus};
-use crate::{suite, summary};
+use crate::{memory, sequencers, suite, summary};
 
 /// Exit code of a process that a second Ctrl-C ends.
 const INTERRUPTED: i32 = 130;
@@ -43,6 +43,7 @@ pub fn run(args: &BenchArgs, form: Form) -> Result<(), Failure> {
         Some(BenchCommand::Run(args)) => one(args, form),
         Some(BenchCommand::List(_)) => list(form),
         Some(BenchCommand::Ceiling(args)) => suite::ceilings_alone(args, form),
+        Some(BenchCommand::Seq(args)) => sequencers::run(args, form),
         Some(BenchCommand::Compare(args)) => summary::compare(args, form),
         Some(BenchCommand::Report(args)) => summary::report(args, form),
     }
@@ -183,7 +184,7 @@ fn one(args: &RunArgs, form: Form) -> Result<(), Failure> {
     };
     let server_cpus = if own { grounds.server_cpus(scenario.shards) } else { Vec::new() };
     let file = file((began_us, ceilings, runs), &grounds, &server_cpus);
-    summary::write(&file, args.place.out.as_deref(), form)
+    summary::write(&file, &args.place, form)
 }
 
 /// Every repetition of a scenario on a server of its own.
@@ -205,6 +206,10 @@ pub(crate) fn on_own_server(
         return runs;
     }
     server.stop()?;
+    let budget = memory::budget(scenario, &server::settings(scenario));
+    for run in runs.iter_mut().flatten() {
+        run.memory.clone_from(&budget);
+    }
     runs
 }
 

@@ -116,6 +116,7 @@ fn thing(name: CeilingName) -> &'static str {
         CeilingName::DiskWriteInitialised => "writing to initialised blocks of the disk",
         CeilingName::DiskWriteSynced => "synced writing to the disk",
         CeilingName::DiskSync => "the disk's own write and sync",
+        CeilingName::DiskRead => "reading from the disk",
         CeilingName::MemoryCopy => "copying memory",
         CeilingName::MemoryTouch => "touching fresh memory",
         CeilingName::Crc32c => "CRC32C",

@@ -38,7 +38,7 @@ pub const FULL: Duration = Duration::from_mins(1);
 pub const SPIN: Duration = Duration::from_micros(50);
 
 /// All of them, in the order in which a round measures them.
-pub const ALL: [CeilingName; 12] = [
+pub const ALL: [CeilingName; 13] = [
     CeilingName::TcpReceive,
     CeilingName::TcpSend,
     CeilingName::TcpEcho,
@@ -46,6 +46,7 @@ pub const ALL: [CeilingName; 12] = [
     CeilingName::DiskWriteInitialised,
     CeilingName::DiskWriteSynced,
     CeilingName::DiskSync,
+    CeilingName::DiskRead,
     CeilingName::MemoryCopy,
     CeilingName::MemoryTouch,
     CeilingName::Crc32c,
@@ -117,6 +118,8 @@ pub fn measure(options: &CeilingOptions) -> anyhow::Result<Vec<Ceiling>> {
         pin: Pin::List(vec![plan.server_cpu]),
         spin: plan.spin,
         name: "ceiling".to_owned(),
+        // As a server has it: reads into memory that is touched for the first time would measure that.
+        buffer_bytes: disk::BUFFER_BYTES,
         ..MachineConfig::default()
     };
     let (sender, receiver) = mpsc::channel();
@@ -248,6 +251,7 @@ async fn sample(
         CeilingName::DiskWriteInitialised => ground()?.write_again(slice).await,
         CeilingName::DiskWriteSynced => ground()?.write_synced(slice).await,
         CeilingName::DiskSync => ground()?.sync(slice).await,
+        CeilingName::DiskRead => ground()?.read(slice).await,
         CeilingName::MemoryCopy => Ok(memory::copy(slice)),
         CeilingName::MemoryTouch => Ok(memory::touch(slice)),
         CeilingName::Crc32c => Ok(memory::crc32c(slice)),

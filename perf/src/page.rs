@@ -170,6 +170,15 @@ fn warnings(files: &[ResultFile], left_out: usize) -> String {
                 invalid.join("; ")
             ));
         }
+        for run in &file.runs {
+            let above = run.memory_of_budget().filter(|(used, budget)| used > budget);
+            if above.is_some() {
+                let (scenario, memory) = (&run.scenario, words::memory(run));
+                all.push(format!(
+                    "{letter}{scenario}: the server held more memory than it may: {memory}."
+                ));
+            }
+        }
         if file.ceilings.is_empty() && !file.runs.is_empty() {
             all.push(format!(
                 "{letter}Ceilings were not measured, so nothing says how much the machine would allow."

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Version of the document.
-pub const FORMAT: &str = "pyralog-bench/1";
+pub const FORMAT: &str = "pyralog-bench/2";
 
 /// Everything that one call of `pyralog bench` measured.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -89,6 +89,8 @@ pub enum CeilingName {
     DiskWriteSynced,
     /// 4 KiB written with `O_DSYNC`, one at a time, over initialised blocks.
     DiskSync,
+    /// Sequential direct reads of the data directory, in the blocks in which the server reads for readers far behind.
+    DiskRead,
     /// Copies of 1 MiB from memory that is warm.
     MemoryCopy,
     /// First touch of fresh memory.
@@ -157,6 +159,8 @@ pub struct Run {
     pub generator: Use,
     /// What the server used, if its process could be seen.
     pub server: Option<Use>,
+    /// What the server was told it may hold in memory, if it was started by the benchmark.
+    pub memory: Option<MemoryBudget>,
     /// What it comes to beside the ceilings of the same call.
     pub shares: Vec<Share>,
 }
@@ -247,6 +251,43 @@ pub struct Use {
     pub rss_bytes_max: u64,
     /// Context switches, voluntary and not.
     pub context_switches: u64,
+}
+
+/// What a server may hold in memory, in bytes of all its executors together.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryBudget {
+    /// Buffers for direct I/O, taken at the start (`memory.io_bytes`).
+    pub buffers: u64,
+    /// Appends in flight (`memory.in_flight_bytes_max`).
+    pub in_flight: u64,
+    /// Fetched records on their way, and blocks read ahead (`memory.fetched_bytes_max`).
+    pub fetched: u64,
+    /// Tail caches (`memory.tail_bytes`).
+    pub tails: u64,
+    /// Records of logs in memory.
+    pub records: u64,
+    /// No settings: what each open partition and each connection takes at rest, and the process itself.
+    pub fixed: u64,
+}
+
+impl MemoryBudget {
+    /// All of it: what the resident set must not exceed.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self { buffers, in_flight, fetched, tails, records, fixed } = *self;
+        [buffers, in_flight, fetched, tails, records, fixed]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+impl Run {
+    /// Bytes of the server's resident set at most, and of its budget, where both are known.
+    #[must_use]
+    pub fn memory_of_budget(&self) -> Option<(u64, u64)> {
+        Some((self.server.as_ref()?.rss_bytes_max, self.memory.as_ref()?.total()))
+    }
 }
 
 /// A result as a share of what the machine allows.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use crate::result::{
-    Ceiling, CeilingName, Environment, FORMAT, Latency, ResultFile, Run, Second, Share, Step,
-    Totals, Use,
+    Ceiling, CeilingName, Environment, FORMAT, Latency, MemoryBudget, ResultFile, Run, Second,
+    Share, Step, Totals, Use,
 };
 
 /// Seconds of every run.
@@ -80,7 +80,7 @@ fn environment() -> Environment {
 }
 
 fn kinds() -> [Kind; 6] {
-    use CeilingName::{DiskSync, DiskWriteFresh, TcpReceive, TcpSend};
+    use CeilingName::{DiskRead, DiskSync, DiskWriteFresh, TcpReceive, TcpSend};
     let base = Kind {
         scenario: "ingest-1k-synced",
         latency: "ack",
@@ -138,7 +138,7 @@ fn kinds() -> [Kind; 6] {
             records_per_second: 2_150_000.0,
             shape: Shape { typical: 0.9e6, tail: 4.0, rare: 500 },
             busy: 0.88,
-            shares: &[TcpSend],
+            shares: &[DiskRead, TcpSend],
             ..base
         },
     ]
@@ -146,8 +146,8 @@ fn kinds() -> [Kind; 6] {
 
 fn ceilings(rng: &mut Rng) -> Vec<Ceiling> {
     use CeilingName::{
-        Blake3, Crc32c, DiskSync, DiskWriteFresh, DiskWriteInitialised, DiskWriteSynced, Lane,
-        MemoryCopy, MemoryTouch, TcpEcho, TcpReceive, TcpSend,
+        Blake3, Crc32c, DiskRead, DiskSync, DiskWriteFresh, DiskWriteInitialised, DiskWriteSynced,
+        Lane, MemoryCopy, MemoryTouch, TcpEcho, TcpReceive, TcpSend,
     };
     let mut ceiling = |name, detail: &str, value: f64, shape: Option<Shape>| Ceiling {
         name,
@@ -165,6 +165,12 @@ fn ceilings(rng: &mut Rng) -> Vec<Ceiling> {
         ceiling(DiskWriteInitialised, "128 KiB, depth 4, direct", 2.52e9, None),
         ceiling(DiskWriteSynced, "1 MiB, O_DSYNC, depth 1", 2.1e9, None),
         ceiling(DiskSync, "4 KiB, O_DSYNC, depth 1", 93e3, Some(sync)),
+        Ceiling {
+            name: DiskRead,
+            detail: "8 MiB, depth 2, direct".to_owned(),
+            samples: vec![1.31e9, 1.35e9, 1.4e9],
+            latency: None,
+        },
         ceiling(MemoryCopy, "1 MiB, warm", 11.8e9, None),
         ceiling(MemoryTouch, "4 KiB pages", 0.71e9, None),
         ceiling(Crc32c, "1 MiB, one core", 14.1e9, None),
@@ -226,8 +232,21 @@ fn run(rng: &mut Rng, kind: &Kind, ceilings: &[Ceiling], (repetition, factor): (
         series,
         steps: Vec::new(),
         generator: used(0.71, 410 << 20),
+        memory: Some(memory()),
         server: Some(used(kind.busy, (300.0 + 40.0 * rng.f64()) as u64 * (1 << 20))),
         shares: kind.shares.iter().map(beside).collect(),
+    }
+}
+
+/// What a server of one executor is told by default.
+fn memory() -> MemoryBudget {
+    MemoryBudget {
+        buffers: 256 << 20,
+        in_flight: 128 << 20,
+        fetched: 144 << 20,
+        tails: 128 << 20,
+        records: 0,
+        fixed: 50 << 20,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::clock::{Clock, pause};
 use crate::failure::Failure;
 use crate::limits::SERVER_STOP_MAX;
 use crate::quantity::{bytes_exact, duration_exact};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Storage};
 
 /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of `linux/magic.h`.
 const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
@@ -77,6 +77,18 @@ fn in_memory(path: &Path) -> bool {
     u64::try_from(stat.f_type).is_ok_and(|kind| MEMORY_FILE_SYSTEMS.contains(&(kind & 0xffff_ffff)))
 }
 
+/// The settings that a server of `scenario` is given, beside places and names.
+pub(crate) fn settings(scenario: &Scenario) -> Vec<String> {
+    let mut settings = vec![format!("server.spin={}", duration_exact(scenario.spin))];
+    if scenario.storage == Storage::Memory {
+        let all = scenario.memory_bytes.saturating_mul(scenario.partitions.into());
+        let budget = bytes_exact(all.max(4 << 30));
+        settings.push(format!("memory.memory_log_bytes_max={budget}"));
+    }
+    settings.extend(scenario.settings.iter().cloned());
+    settings
+}
+
 impl Server {
     /// Starts the binary that runs now, as a server, and waits until it is ready.
     pub(crate) fn start(scenario: &Scenario, place: &Place) -> Result<Self, Failure> {
@@ -90,14 +102,8 @@ impl Server {
         command.args(["--log-level", "warn", "--name", "bench"]);
         command.args(["--shards", &scenario.shards.to_string()]);
         command.arg("--data-dir").arg(directory.path().join("data"));
-        command.args(["--set", &format!("server.spin={}", duration_exact(scenario.spin))]);
-        if scenario.storage == crate::scenario::Storage::Memory {
-            let all = scenario.memory_bytes.saturating_mul(scenario.partitions.into());
-            let budget = bytes_exact(all.max(4 << 30));
-            command.args(["--set", &format!("memory.memory_log_bytes_max={budget}")]);
-        }
-        for setting in &scenario.settings {
-            command.args(["--set", setting]);
+        for setting in settings(scenario) {
+            command.args(["--set", &setting]);
         }
         let log = directory.path().join("server.log");
         let said = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;

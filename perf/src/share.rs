@@ -23,11 +23,14 @@ pub(crate) fn shares(run: &Run, ceilings: &[Ceiling]) -> Vec<Share> {
 /// What a run is compared with, and its value in that unit.
 fn compared(run: &Run, scenario: &Scenario) -> Option<(&'static [CeilingName], f64)> {
     use CeilingName::{
-        DiskSync, DiskWriteFresh, DiskWriteInitialised, TcpEcho, TcpReceive, TcpSend,
+        DiskRead, DiskSync, DiskWriteFresh, DiskWriteInitialised, TcpEcho, TcpReceive, TcpSend,
     };
     let rate = to_f64(run.totals.bytes) / run.measured_seconds;
     let names: &[CeilingName] = match scenario.workload {
-        Workload::CatchUp => &[TcpSend],
+        Workload::CatchUp => match scenario.storage {
+            Storage::Memory => &[TcpSend],
+            Storage::Durable => &[TcpSend, DiskRead],
+        },
         Workload::Append if single(scenario) => match (scenario.storage, scenario.durability) {
             (Storage::Memory, _) => &[TcpEcho],
             (Storage::Durable, Level::Synced) => &[DiskSync],
@@ -76,6 +79,7 @@ mod tests {
             steps: Vec::new(),
             generator: Use::default(),
             server: None,
+            memory: None,
             shares: Vec::new(),
         }
     }
@@ -88,6 +92,7 @@ mod tests {
         let ceilings = [
             ceiling(CeilingName::TcpReceive, 4000.0),
             ceiling(CeilingName::TcpSend, 5000.0),
+            ceiling(CeilingName::DiskRead, 1250.0),
             ceiling(CeilingName::DiskWriteFresh, 2000.0),
             ceiling(CeilingName::DiskSync, 100.0),
             ceiling(CeilingName::TcpEcho, 50.0),
@@ -111,8 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_held_against_sending_and_a_paced_load_against_nothing() {
-        assert_eq!(found("workload = 'catch-up'"), [(CeilingName::TcpSend, 0.2)]);
+    fn reads_are_held_against_the_lower_of_disk_and_network_first_and_a_paced_load_against_nothing()
+    {
+        let both = [(CeilingName::DiskRead, 0.8), (CeilingName::TcpSend, 0.2)];
+        assert_eq!(found("workload = 'catch-up'"), both);
+        let memory = "workload = 'catch-up'\nstorage = 'memory'\ndurability = 'memory'";
+        assert_eq!(found(memory), [(CeilingName::TcpSend, 0.2)], "no disk is in the way");
         assert_eq!(found("arrivals = 'poisson:1k'"), []);
     }
 }

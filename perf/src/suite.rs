@@ -30,14 +30,15 @@ struct Short {
 
 const HALF_RATE: &str = "half-rate-synced";
 
-/// In the order in which they run; together 75 seconds, and about a second for each server.
-const PICTURE: [Short; 8] = [
+/// In the order in which they run; together 80 seconds, and about a second for each server.
+const PICTURE: [Short; 9] = [
     Short { name: "ingest-1k-synced", warm_up: 2, measure: 8 },
     Short { name: "ingest-100b-synced", warm_up: 1, measure: 6 },
     Short { name: "single-synced", warm_up: 1, measure: 5 },
     Short { name: HALF_RATE, warm_up: 2, measure: 15 },
     Short { name: "tail", warm_up: 1, measure: 8 },
     Short { name: "catch-up", warm_up: 1, measure: 6 },
+    Short { name: "catch-up-memory", warm_up: 1, measure: 4 },
     Short { name: "ingest-1k-memory", warm_up: 2, measure: 6 },
     Short { name: "single-memory", warm_up: 1, measure: 4 },
 ];
@@ -62,7 +63,7 @@ pub(crate) fn run(place: &PlaceArgs, form: Form) -> Result<(), Failure> {
         runs.extend(on_own_server(&scenario, &grounds, &mut live)?);
     }
     let file = file((began_us, ceilings, runs), &grounds, &grounds.server_cpus(1));
-    summary::write(&file, place.out.as_deref(), form)
+    summary::write(&file, place, form)
 }
 
 impl Short {
@@ -107,8 +108,8 @@ pub(crate) fn ceilings_alone(args: &CeilingArgs, form: Form) -> Result<(), Failu
     let began_us = unix_us();
     let ceilings = ceilings(&grounds, Duration::from_secs(args.seconds))?;
     let file = file((began_us, ceilings, Vec::new()), &grounds, &grounds.server_cpus(1));
-    if form == Form::Json || args.place.out.is_some() {
-        return summary::write(&file, args.place.out.as_deref(), form);
+    if form == Form::Json || args.place.out.is_some() || args.place.store.is_some() {
+        return summary::write(&file, &args.place, form);
     }
     summary::print(&ceiling::table(&file.ceilings))
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::args::{CompareArgs, ReportArgs};
+use crate::args::{CompareArgs, PlaceArgs, ReportArgs};
 use crate::bench::Form;
 use crate::failure::Failure;
 use crate::quantity::to_f64;
 use crate::result::{Latency, ResultFile, Run};
-use crate::{bottleneck, compare, page, result_file, words};
+use crate::{bottleneck, compare, page, result_file, store, words};
 
 /// Folder of results that were not given one.
 const RESULTS: &str = "pyralog-bench-results";
@@ -28,8 +28,8 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 ///
 /// # Errors
 /// If it cannot be written, or the numbers of a run must not be used.
-pub(crate) fn write(file: &ResultFile, out: Option<&Path>, form: Form) -> Result<(), Failure> {
-    let folder = out.map_or_else(|| default_folder(file.began_us), Path::to_owned);
+pub(crate) fn write(file: &ResultFile, place: &PlaceArgs, form: Form) -> Result<(), Failure> {
+    let folder = place.out.clone().unwrap_or_else(|| default_folder(file.began_us));
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the directory {}", folder.display()))?;
     let json = serde_json::to_string(file).context("a result can be written as JSON")?;
@@ -38,10 +38,16 @@ pub(crate) fn write(file: &ResultFile, out: Option<&Path>, form: Form) -> Result
     let page = folder.join("report.html");
     std::fs::write(&page, page::html(std::slice::from_ref(file)))
         .with_context(|| format!("cannot write {}", page.display()))?;
+    let mut written = vec![result, page];
+    if let Some(store) = &place.store {
+        keep(file, store)?;
+        written.push(store.clone());
+    }
     if form == Form::Json {
         print(&json)?;
     } else {
-        print(&format!("{}\n\n{}\n{}", text(file), result.display(), page.display()))?;
+        let names: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
+        print(&format!("{}\n\n{}", text(file), names.join("\n")))?;
     }
     let invalid: Vec<String> = file
         .runs
@@ -52,6 +58,12 @@ pub(crate) fn write(file: &ResultFile, out: Option<&Path>, form: Form) -> Result
         return Ok(());
     }
     Err(Failure::Failed(anyhow::anyhow!("not every number may be used: {}", invalid.join("; "))))
+}
+
+/// Writes the form of a result that is kept.
+fn keep(file: &ResultFile, path: &Path) -> anyhow::Result<()> {
+    let json = serde_json::to_string(&store::compact(file)).context("a result is JSON")?;
+    std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// `bench compare`.
@@ -141,8 +153,18 @@ fn names(runs: &[Run]) -> Vec<&str> {
     names
 }
 
-const HEADER: [&str; 9] =
-    ["SCENARIO", "RECORDS/S", "BYTES/S", "P50", "P99", "P99.9", "MAX", "SERVER CPU", "OF CEILING"];
+const HEADER: [&str; 10] = [
+    "SCENARIO",
+    "RECORDS/S",
+    "BYTES/S",
+    "P50",
+    "P99",
+    "P99.9",
+    "MAX",
+    "SERVER CPU",
+    "MEMORY",
+    "OF CEILING",
+];
 
 fn table(runs: &[Run]) -> String {
     let mut rows: Vec<Vec<String>> = vec![HEADER.map(str::to_owned).to_vec()];
@@ -193,6 +215,7 @@ fn row(run: &Run) -> Vec<String> {
         at(0.999),
         at(1.0),
         server,
+        words::memory(run),
         share,
     ]
 }
@@ -209,6 +232,14 @@ fn trouble(run: &Run) -> Vec<String> {
         run.totals.errors.iter().map(|(code, count)| format!("{count} x {code}")).collect();
     if !errors.is_empty() {
         lines.push(format!("{}: errors: {}", run.scenario, errors.join(", ")));
+    }
+    if let Some((used, budget)) = run.memory_of_budget().filter(|(used, budget)| used > budget) {
+        lines.push(format!(
+            "{}: the server held {}, more than the {} that it may",
+            run.scenario,
+            words::bytes(to_f64(used)),
+            words::bytes(to_f64(budget))
+        ));
     }
     if run.totals.retries > 0 || run.totals.waits > 0 {
         let (retries, waits) = (run.totals.retries, run.totals.waits);

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::result::{CeilingName, Unit};
+use crate::result::{CeilingName, Run, Unit};
 
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 86_400;
@@ -25,6 +25,19 @@ pub fn duration(value: u64) -> String {
 #[must_use]
 pub fn bytes(value: f64) -> String {
     scaled(value, &[(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")])
+}
+
+/// "287 MB of 711 MB": the server's resident set, and what it may be, where that is known.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn memory(run: &Run) -> String {
+    match (&run.server, run.memory_of_budget()) {
+        (_, Some((used, budget))) => {
+            format!("{} of {}", bytes(used as f64), bytes(budget as f64))
+        }
+        (Some(server), None) => bytes(server.rss_bytes_max as f64),
+        (None, None) => "-".to_owned(),
+    }
 }
 
 /// "5.62 M": how many, to be followed by a noun.
@@ -84,6 +97,7 @@ pub fn ceiling(name: CeilingName) -> &'static str {
         CeilingName::DiskWriteInitialised => "disk write (initialised)",
         CeilingName::DiskWriteSynced => "disk write (synced)",
         CeilingName::DiskSync => "disk sync",
+        CeilingName::DiskRead => "disk read",
         CeilingName::MemoryCopy => "memory copy",
         CeilingName::MemoryTouch => "memory (first touch)",
         CeilingName::Crc32c => "CRC32C",
@@ -106,13 +120,14 @@ pub fn quantity(value: f64, unit: Unit) -> String {
 #[must_use]
 pub fn date(time_us: i64) -> String {
     let seconds = time_us.div_euclid(1_000_000);
-    let (year, month, day) = civil(seconds.div_euclid(DAY_SECONDS));
+    let (year, month, day) = civil_from_days(seconds.div_euclid(DAY_SECONDS));
     let second = seconds.rem_euclid(DAY_SECONDS);
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
 }
 
-/// Year, month and day of days since 1970-01-01 (<https://howardhinnant.github.io/date_algorithms.html>).
-fn civil(days: i64) -> (i64, i64, i64) {
+/// Year, month from 1 and day from 1 of days since 1970-01-01 (<https://howardhinnant.github.io/date_algorithms.html>).
+#[must_use]
+pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);

@@ -14,7 +14,9 @@ mod frame;
 mod index;
 mod lane;
 mod machine;
+mod pphm;
 mod recovery;
+mod sequencers;
 
 use criterion::Criterion;
 
@@ -29,8 +31,10 @@ fn main() {
     batch::bench(&mut criterion);
     frame::bench(&mut criterion);
     index::bench(&mut criterion);
+    pphm::bench(&mut criterion);
     lane::bench(&mut criterion);
     append::bench(&mut criterion);
     recovery::bench(&mut criterion);
+    sequencers::bench(&mut criterion);
     criterion.final_summary();
 }

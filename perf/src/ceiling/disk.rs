@@ -1,4 +1,4 @@
-//! Direct writes to the file system of the data directory, through the files that the log uses.
+//! Direct writes to, and reads from, the file system of the data directory, through the files that the log uses.
 //!
 //! There are two files. The *ground* was written once, all of it: its blocks are initialised. The *fresh* file is cut
 //! and reserved again before every sample, so that its blocks are new each time. Both lose their names as soon as they
@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use pyralog_log::limits::FETCH_READ_BYTES_MAX;
 use pyralog_runtime::buffer::{Buffer, BufferMut};
 use pyralog_runtime::file::{self, DirectFile, Sync};
 use pyralog_runtime::{spawn, time};
@@ -20,11 +21,12 @@ use super::{Sample, per_second};
 use crate::result::CeilingName;
 
 /// The ceilings that need files.
-pub(super) const MEASURED: [CeilingName; 4] = [
+pub(super) const MEASURED: [CeilingName; 5] = [
     CeilingName::DiskWriteFresh,
     CeilingName::DiskWriteInitialised,
     CeilingName::DiskWriteSynced,
     CeilingName::DiskSync,
+    CeilingName::DiskRead,
 ];
 
 /// Length of each of the two files. More than the caches of most devices would be better; this is what two minutes and
@@ -42,7 +44,16 @@ pub(super) const DEPTH: usize = 4;
 pub(super) const SYNCED_BYTES: usize = 1 << 20;
 /// Bytes of the write that is timed: one block.
 pub(super) const BLOCK_BYTES: usize = 4 << 10;
+/// Bytes of a read: the blocks that the server reads for readers far behind.
+pub(super) const READ_BYTES: usize = FETCH_READ_BYTES_MAX.next_power_of_two();
+/// How many of them are out: the disk never waits for the next.
+pub(super) const READ_DEPTH: usize = 2;
+/// Memory for direct I/O of the measuring core: all reads that are out, and what is written, several times.
+pub(super) const BUFFER_BYTES: usize = 64 << 20;
 
+const _: () = assert!(READ_BYTES * READ_DEPTH <= BUFFER_BYTES / 2);
+const _: () = assert!(FILE_BYTES.is_multiple_of(READ_BYTES as u64));
+const _: () = assert!(FILE_BYTES_SHORT.is_multiple_of(READ_BYTES as u64));
 const _: () = assert!(FILE_BYTES.is_multiple_of(SYNCED_BYTES as u64));
 const _: () = assert!(FILE_BYTES_SHORT.is_multiple_of(SYNCED_BYTES as u64));
 
@@ -148,6 +159,31 @@ impl Ground {
             total += self.write_one(&self.synced).await?;
         }
         Ok(Sample::rate(per_second(total, time::now().since(began))))
+    }
+
+    /// Bytes a second out of blocks that were written before, in order, [`READ_DEPTH`] reads at a time and around the
+    /// file.
+    pub(super) async fn read(&self, slice: Duration) -> anyhow::Result<Sample> {
+        let issued = Rc::new(Cell::new(0));
+        let began = time::now();
+        let mut readers = Vec::with_capacity(READ_DEPTH);
+        for _ in 0..READ_DEPTH {
+            let (file, file_bytes) = (Rc::clone(&self.initialised), self.file_bytes);
+            let issued = Rc::clone(&issued);
+            readers.push(spawn(async move {
+                while time::now().since(began) < slice {
+                    let at = issued.get();
+                    issued.set(at + READ_BYTES as u64);
+                    let bytes = file.read(at % file_bytes, READ_BYTES).await?;
+                    anyhow::ensure!(bytes.len() == READ_BYTES, "the file is shorter than it was");
+                }
+                anyhow::Ok(())
+            }));
+        }
+        for reader in readers {
+            reader.await??;
+        }
+        Ok(Sample::rate(per_second(issued.get(), time::now().since(began))))
     }
 
     /// Time of one block's way to stable storage, one at a time.

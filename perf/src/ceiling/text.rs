@@ -14,6 +14,7 @@ pub fn label(name: CeilingName) -> &'static str {
         CeilingName::DiskWriteInitialised => "disk-write-initialised",
         CeilingName::DiskWriteSynced => "disk-write-synced",
         CeilingName::DiskSync => "disk-sync",
+        CeilingName::DiskRead => "disk-read",
         CeilingName::MemoryCopy => "memory-copy",
         CeilingName::MemoryTouch => "memory-touch",
         CeilingName::Crc32c => "crc32c",
@@ -63,6 +64,13 @@ pub(super) fn detail(plan: &Plan, name: CeilingName, beside: Option<f64>) -> Str
         CeilingName::DiskSync => {
             let each = disk::BLOCK_BYTES / kib;
             format!("{each} KiB with O_DSYNC, one at a time, blocks written before, {spin}")
+        }
+        CeilingName::DiskRead => {
+            let (each, file) = (disk::READ_BYTES / mib, plan.file_bytes >> 20);
+            format!(
+                "direct reads of {each} MiB, {} at a time, file of {file} MiB, written just before",
+                disk::READ_DEPTH
+            )
         }
         CeilingName::MemoryCopy => {
             format!("{} MiB at a time, CPU {cpu}", memory::LARGE_BYTES / mib)

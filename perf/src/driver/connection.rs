@@ -69,6 +69,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends the same request so many times, in one write.
+    pub(crate) fn send_bundle(&mut self, request: &Request, count: u32) -> anyhow::Result<()> {
+        self.request.clear();
+        for _ in 0..count {
+            self.correlation += 1;
+            encode_request(&mut self.request, Correlation::new(self.correlation), request, 0)?;
+        }
+        self.stream.write_all(&self.request)?;
+        Ok(())
+    }
+
     /// The next answer; its payload is skipped.
     pub(crate) fn receive(&mut self) -> anyhow::Result<Reply> {
         let decoder = FrameDecoder::new(FrameLimits::FULL);

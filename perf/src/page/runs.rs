@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::markup::{definitions, escape};
 use super::{group, letter};
 use crate::compare::{Measure, Quantile};
-use crate::result::{ResultFile, Run};
+use crate::result::{MemoryBudget, ResultFile, Run};
 use crate::words;
 
 /// Runs in the table: some hundred are more than anybody reads.
@@ -112,8 +112,23 @@ fn cells(run: &Run) -> [String; HEAD.len() - 1] {
         words::count(errors),
         format!("{}, {}", words::count(totals.retries), words::count(totals.waits)),
         words_of(Measure::ServerCpu),
-        words_of(Measure::ServerMemory),
+        words::memory(run),
     ]
+}
+
+/// The parts of a budget.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn budget_words(budget: &MemoryBudget) -> String {
+    let parts = [
+        ("buffers", budget.buffers),
+        ("appends in flight", budget.in_flight),
+        ("fetched", budget.fetched),
+        ("tails", budget.tails),
+        ("records in memory", budget.records),
+        ("fixed", budget.fixed),
+    ];
+    let parts = parts.map(|(name, bytes)| format!("{name} {}", words::bytes(bytes as f64)));
+    format!("{}: {}", words::bytes(budget.total() as f64), parts.join(", "))
 }
 
 fn details(run: &Run) -> String {
@@ -159,6 +174,9 @@ fn details(run: &Run) -> String {
             )
         });
         rows.push((name.to_owned(), text));
+    }
+    if let Some(budget) = &run.memory {
+        rows.push(("memory budget".to_owned(), budget_words(budget)));
     }
     for share in &run.shares {
         let measure = Measure::Share(share.ceiling);

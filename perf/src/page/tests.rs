@@ -179,6 +179,21 @@ fn the_single_record_of_the_tile_is_the_smallest_batch() {
 }
 
 #[test]
+fn a_server_that_held_more_than_it_may_is_named_and_its_budget_shown() {
+    let mut file = sample::file(1, 1);
+    let page = plain(&html(std::slice::from_ref(&file)));
+    assert!(!page.contains("held more memory"));
+    assert!(
+        page.contains("740 MB: buffers 268 MB, appends in flight 134 MB"),
+        "the parts are shown"
+    );
+    file.runs[0].server.as_mut().unwrap().rss_bytes_max = 900_000_000;
+    let page = plain(&html(&[file]));
+    let said = "ingest-1k-synced: the server held more memory than it may: 900 MB of 740 MB.";
+    assert!(page.contains(said));
+}
+
+#[test]
 fn what_spoils_the_numbers_is_said_first() {
     let page = page_after(|file| {
         file.environment.profile = "debug".to_owned();

@@ -54,13 +54,13 @@ fn another_version_is_named_with_what_to_do() {
     let problem = parse(Path::new("a.json"), br#"{"format":"pyralog-bench/9","what":1}"#);
     assert_eq!(
         problem.unwrap_err().to_string(),
-        "a.json: has format \"pyralog-bench/9\", this program reads \"pyralog-bench/1\": measure again with this program, \
+        "a.json: has format \"pyralog-bench/9\", this program reads \"pyralog-bench/2\": measure again with this program, \
          or read the file with the one that wrote it"
     );
     let problem = parse(Path::new("a.json"), b"{}").unwrap_err().to_string();
     assert_eq!(
         problem,
-        "a.json: no file of `pyralog bench`: it has no \"format\"; expected \"pyralog-bench/1\""
+        "a.json: no file of `pyralog bench`: it has no \"format\"; expected \"pyralog-bench/2\""
     );
 }
 
@@ -69,7 +69,7 @@ fn what_is_no_document_is_refused_with_its_place() {
     let problem = parse(Path::new("a.json"), b"[1, 2").unwrap_err().to_string();
     assert!(problem.contains("a.json: not a result of this program: "), "{problem}");
     assert!(problem.contains("line 1 column"), "{problem}");
-    let problem = parse(Path::new("a.json"), br#"{"format":"pyralog-bench/1","colour":1}"#);
+    let problem = parse(Path::new("a.json"), br#"{"format":"pyralog-bench/2","colour":1}"#);
     assert!(problem.unwrap_err().to_string().contains("unknown field `colour`"));
 }
 

@@ -99,7 +99,7 @@ impl Outcome {
         }
     }
 
-    /// As a result has it; shares of ceilings come later.
+    /// As a result has it; shares of ceilings and the memory budget come later.
     pub(super) fn into_run(self, scenario: &Scenario, repetition: u32) -> Run {
         Run {
             scenario: scenario.name.clone(),
@@ -115,6 +115,7 @@ impl Outcome {
             steps: self.steps,
             generator: self.generator,
             server: self.server,
+            memory: None,
             shares: Vec::new(),
         }
     }

@@ -32,6 +32,7 @@ scenarios! {
     "rate-latency-synced",
     "tail",
     "catch-up",
+    "catch-up-memory",
     "mixed",
     "partitions-1000",
     "two-shards",
@@ -59,7 +60,16 @@ pub fn built_in(name: &str) -> Option<Result<Scenario, Failure>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_paced_load_lasts_the_minute_that_its_aim_names() {
+        let scenario = built_in("half-rate-synced").unwrap().unwrap();
+        assert!(scenario.open_loop());
+        assert_eq!(scenario.measure, Duration::from_mins(1));
+    }
 
     #[test]
     fn every_built_in_is_sound_named_as_its_file_and_says_what_it_shows() {
