@@ -6,6 +6,8 @@
 //! there. The background thread lives as long as the client or anything made from it; when the last
 //! is dropped, what is in flight is abandoned. So [`Producer::close`] or [`Producer::flush`] first.
 
+mod sequences;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::config::{ClientConfig, ConsumerConfig, ProducerConfig, StartFrom};
 use crate::error::ClientError;
 use crate::record::Record;
-use crate::{FetchedBatch, ProducerStats, RecordMetadata, ServerInfo};
+use crate::{FetchedBatch, LatestRecord, ProducerStats, RecordMetadata, ServerInfo};
+
+pub use sequences::{Counter, IdSource};
 
 /// The background thread.
 #[derive(Debug)]
@@ -172,6 +176,23 @@ impl Client {
         self.engine.wait(self.inner.find_offset(log, partition, at))
     }
 
+    /// See [`crate::Client::latest`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn latest(&self, log: &str, key: &[u8]) -> Result<Option<LatestRecord>, ClientError> {
+        self.engine.wait(self.inner.latest(log, key))
+    }
+
+    /// See [`crate::Client::keys`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn keys(&self, log: &str) -> Result<KeyReader, ClientError> {
+        let inner = self.engine.wait(self.inner.keys(log))?;
+        Ok(KeyReader { inner, engine: Arc::clone(&self.engine) })
+    }
+
     /// See [`crate::Client::producer`].
     ///
     /// # Errors
@@ -188,6 +209,35 @@ impl Client {
     pub fn consumer(&self, log: &str, config: ConsumerConfig) -> Result<Consumer, ClientError> {
         let inner = self.engine.wait(self.inner.consumer(log, config))?;
         Ok(Consumer { inner, engine: Arc::clone(&self.engine) })
+    }
+}
+
+/// See [`crate::KeyReader`].
+#[derive(Debug)]
+pub struct KeyReader {
+    inner: crate::KeyReader,
+    engine: Arc<Engine>,
+}
+
+impl KeyReader {
+    /// See [`crate::KeyReader::latest`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn latest(&mut self, key: &[u8]) -> Result<Option<LatestRecord>, ClientError> {
+        self.engine.wait(self.inner.latest(key))
+    }
+
+    /// See [`crate::KeyReader::latest_in`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn latest_in(
+        &mut self,
+        partition: PartitionId,
+        key: &[u8],
+    ) -> Result<Option<LatestRecord>, ClientError> {
+        self.engine.wait(self.inner.latest_in(partition, key))
     }
 }
 

@@ -57,7 +57,7 @@ impl Clock {
 
 /// Whether a request may be repeated if its outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repeat {
+pub(crate) enum Repeat {
     /// It changes nothing.
     Harmless,
     /// It changes something.
@@ -328,7 +328,11 @@ impl Client {
 
     /// Sends a request that names logs by name, or none, over any connection and waits for its
     /// answer.
-    async fn call(&self, request: Request, repeat: Repeat) -> Result<Response, ClientError> {
+    pub(crate) async fn call(
+        &self,
+        request: Request,
+        repeat: Repeat,
+    ) -> Result<Response, ClientError> {
         self.call_cluster(request, repeat, None).await.map(|(_, response)| response)
     }
 
@@ -410,7 +414,7 @@ fn named(log: &str, outcome: Result<Response, ClientError>) -> Result<Response, 
 }
 
 /// Refuses a partition that the log does not have.
-fn partition_of(route: &LogRoute, partition: PartitionId) -> Result<(), ClientError> {
+pub(crate) fn partition_of(route: &LogRoute, partition: PartitionId) -> Result<(), ClientError> {
     let partitions = u32::try_from(route.shards.len()).unwrap_or(u32::MAX);
     if partition.get() < partitions {
         return Ok(());

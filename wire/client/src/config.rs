@@ -265,14 +265,16 @@ impl ConsumerConfig {
     }
 }
 
-fn timeout(setting: &'static str, value: Duration) -> Result<(), ClientError> {
+/// Refuses a time that is none, or too long.
+pub(crate) fn timeout(setting: &'static str, value: Duration) -> Result<(), ClientError> {
     if value.is_zero() || value > TIMEOUT_MAX {
         return Err(ClientError::config(setting, format!("above 0, at most {TIMEOUT_MAX:?}")));
     }
     Ok(())
 }
 
-fn range(
+/// Refuses a number that is not in its range.
+pub(crate) fn range(
     setting: &'static str,
     value: usize,
     allowed: std::ops::RangeInclusive<usize>,

@@ -143,6 +143,35 @@ pub enum ClientError {
         /// What is wrong.
         source: BatchError,
     },
+    /// No node of the fleet dealt ids in time, and those that were leased are used up. Ask again.
+    NoIds {
+        /// How long was waited.
+        after: Duration,
+        /// What went wrong last, if anything did.
+        last: Option<Box<Self>>,
+    },
+    /// Two nodes deal ids from one slot: they are not unique. The id source deals nothing any more.
+    SlotConflict {
+        /// The slot.
+        slot: u16,
+        /// Both nodes, with the addresses that led to them.
+        nodes: [(u64, String); 2],
+    },
+    /// Nodes of two clusters were given to one id source: their ids are not unique. It deals nothing any more.
+    MixedClusters {
+        /// Both clusters, with the addresses that led to them.
+        clusters: [(u64, String); 2],
+    },
+    /// It is not known whether a counter dealt the numbers that were asked for. If it did, they are skipped: nobody gets
+    /// them. Asking again gets others and repeats none.
+    NumbersLost {
+        /// The counter.
+        counter: String,
+        /// How many are skipped at most.
+        at_most: u32,
+        /// Why it is not known.
+        source: Box<Self>,
+    },
     /// The server's answer makes no sense: a defect of the server or of this client.
     Unexpected {
         /// What was expected.
@@ -179,7 +208,9 @@ impl ClientError {
             | Self::Disconnected { .. }
             | Self::Timeout { .. }
             | Self::DeliveryTimeout { .. }
+            | Self::NoIds { .. }
             | Self::OutcomeUnknown { .. } => true,
+            Self::NumbersLost { source, .. } => source.is_retryable(),
             Self::Connection { source, .. } => match &**source {
                 ConnectionError::Refused(reply) => reply.retry.is_retryable(),
                 _ => false,
@@ -197,7 +228,9 @@ impl ClientError {
             Self::Connect { .. }
             | Self::Disconnected { .. }
             | Self::Timeout { .. }
+            | Self::NoIds { .. }
             | Self::DeliveryTimeout { .. } => true,
+            Self::NumbersLost { source, .. } => source.is_unavailable(),
             Self::Connection { source, .. } => match &**source {
                 ConnectionError::Refused(reply) => reply.retry.is_retryable(),
                 _ => false,
@@ -212,7 +245,10 @@ impl ClientError {
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
-            Self::Disconnected { .. } | Self::Timeout { .. } | Self::OutcomeUnknown { .. } => true,
+            Self::Disconnected { .. }
+            | Self::Timeout { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::NumbersLost { .. } => true,
             Self::DeliveryTimeout { maybe_appended, .. } => *maybe_appended,
             Self::Server(reply) => reply.retry == Retry::UnknownOutcome,
             Self::Undelivered { first, .. } => first.is_outcome_unknown(),
@@ -234,6 +270,8 @@ impl ClientError {
                 _ => None,
             },
             Self::Undelivered { first, .. } => first.reply(),
+            Self::NumbersLost { source, .. } => source.reply(),
+            Self::NoIds { last: Some(last), .. } => last.reply(),
             _ => None,
         }
     }
@@ -274,6 +312,35 @@ impl fmt::Display for ClientError {
                  has lost its data; open it again"
             ),
             Self::Server(reply) => reply.fmt(f),
+            other => other.fmt_sequences(f),
+        }
+    }
+}
+
+impl ClientError {
+    /// The errors about ids and counters, for `Display`.
+    fn fmt_sequences(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoIds { after, last } => {
+                write!(f, "no node dealt ids within {after:?}")?;
+                last.as_ref().map_or(Ok(()), |last| write!(f, "; lastly: {last}"))
+            }
+            Self::SlotConflict { slot, nodes: [first, second] } => write!(
+                f,
+                "slot {slot} belongs to node {:x} ({}), and node {:x} ({}) deals from it too: their ids may be \
+                 duplicates. Give each node slots of its own, restart them, then this program",
+                first.0, first.1, second.0, second.1
+            ),
+            Self::MixedClusters { clusters: [first, second] } => write!(
+                f,
+                "{} is of cluster {:x}, and {} of cluster {:x}: ids are unique within one cluster only. Give \
+                 addresses of one; if a server lost its data, make the id source again",
+                first.1, first.0, second.1, second.0
+            ),
+            Self::NumbersLost { counter, at_most, source } => write!(
+                f,
+                "up to {at_most} numbers of the counter `{counter}` may be skipped, ask again for others: {source}"
+            ),
             other => other.fmt_data(f),
         }
     }
@@ -334,6 +401,8 @@ impl std::error::Error for ClientError {
             Self::Connection { source, .. } => Some(source),
             Self::Server(reply) => Some(reply),
             Self::Undelivered { first, .. } => Some(first),
+            Self::NumbersLost { source, .. } => Some(source),
+            Self::NoIds { last: Some(last), .. } => Some(last),
             Self::Corrupt { source, .. } => Some(source),
             _ => None,
         }

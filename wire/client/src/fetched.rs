@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use pyralog_log::batch::{
-    ArrowRows, BatchError, BatchHeader, Buffer, Decoder, Flags, Item, Items, RecordView, Rows,
+    ArrowRows, BatchError, BatchHeader, Buffer, Decoder, Flags, Headers, Item, Items, RecordView,
+    Rows,
 };
 use pyralog_log::ids::{Offset, PartitionId, Timestamp};
+use pyralog_seq::scarab::ScarabId;
 use pyralog_wire::message::Fetched;
 
 use crate::cursor::Cursor;
@@ -21,7 +23,54 @@ pub struct FetchedBatch {
     high: Offset,
 }
 
+/// One record of a batch, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchedRecord<'a> {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its key, or `None` without one; an empty key is a key.
+    pub key: Option<&'a [u8]>,
+    /// Its value, or `None` for a tombstone; an empty value is a value.
+    pub value: Option<&'a [u8]>,
+    /// When its producer made it.
+    pub create_time: Timestamp,
+    /// Its headers, in the producer's order, duplicates included.
+    pub headers: Headers<'a>,
+    /// Id of the first record of its batch, or zero.
+    scarab_base: u64,
+    /// Its place in the batch.
+    index: u64,
+}
+
+impl<'a> FetchedRecord<'a> {
+    fn new(view: RecordView<'a>, header: &BatchHeader) -> Self {
+        let RecordView { offset, key, value, create_time, headers } = view;
+        let (scarab_base, index) =
+            (header.owner.scarab_base, offset.since(header.owner.base_offset));
+        Self { offset, key, value, create_time, headers, scarab_base, index }
+    }
+
+    /// Its id, unique in the cluster for good, or `None` if it was appended without: by a server that deals none. Computed
+    /// here: a batch carries the id of its first record, and the others are the ticks after it.
+    #[must_use]
+    pub const fn scarab(&self) -> Option<ScarabId> {
+        if self.scarab_base == 0 {
+            return None;
+        }
+        ScarabId::from_raw(self.scarab_base).nth(self.index)
+    }
+}
+
 impl FetchedBatch {
+    /// The batch from the record at `from` on, which it has.
+    pub(crate) fn new(
+        (partition, from): (PartitionId, Offset),
+        rows: ArrowRows,
+        high: Offset,
+    ) -> Self {
+        Self { partition, rows, from, high }
+    }
+
     /// Its partition.
     #[must_use]
     pub const fn partition(&self) -> PartitionId {
@@ -54,8 +103,10 @@ impl FetchedBatch {
     }
 
     /// The records that are handed out, in order of offset.
-    pub fn records(&self) -> impl Iterator<Item = RecordView<'_>> {
-        self.rows.rows().iter().skip(self.skipped())
+    pub fn records(&self) -> impl Iterator<Item = FetchedRecord<'_>> {
+        let header = self.header();
+        let views = self.rows.rows().iter().skip(self.skipped());
+        views.map(|view| FetchedRecord::new(view, header))
     }
 
     /// How many records at the start of the batch are not handed out.
@@ -138,7 +189,7 @@ pub(crate) fn open(
             }
             let rows = ArrowRows::open(&bytes, decoder)?;
             let from = cursor.offset().map_or(offsets.0, |position| position.max(offsets.0));
-            Ok(Some(FetchedBatch { partition, rows, from, high: fetched.high }))
+            Ok(Some(FetchedBatch::new((partition, from), rows, fetched.high)))
         });
         match opened {
             Ok(batch) => batches.extend(batch),

@@ -7,12 +7,14 @@
 //!    ^ fills columns                               ^ obeys dispatch::Dispatcher    ^ one per shard
 //! Consumer <--(batches)-- fetch (one per partition, obeys cursor::Cursor) <-- link
 //! Client --(finds, makes links)--> hub
+//! IdSource <--(blocks of ids)-- ids/task (obeys fleet::Fleet) <-- links of its own, one per node
 //! ```
 //!
 //! What decides is pure: [`dispatch`] and [`window`] (batches of a producer: order, sessions,
 //! retries, deadlines), [`stage`] (from records to the bytes that are sent), [`cursor`] and
 //! [`reading`] (position of a consumer, judgement of an answer), [`exchange`] (requests of a
-//! connection), [`directory`] (where shards listen), [`backoff`], the partitioner. They take the
+//! connection), [`directory`] (where shards listen), [`fleet`] (which node is asked for ids, and which
+//! is believed), [`backoff`], the partitioner. They take the
 //! time and a seeded generator as arguments, return commands, and are tested against a model of a
 //! treacherous server. What does is tasks on Tokio: `driver` and `fetch` carry out the commands,
 //! `link` owns a socket, `hub` the connections. [`blocking`] runs the same tasks on a thread of its
@@ -30,6 +32,7 @@ pub mod cursor;
 pub mod directory;
 pub mod dispatch;
 pub mod exchange;
+pub mod fleet;
 pub mod limits;
 pub mod reading;
 pub mod stage;
@@ -38,12 +41,15 @@ pub mod window;
 mod client;
 mod config;
 mod consumer;
+mod counters;
 mod delivery;
 mod driver;
 mod error;
 mod fetch;
 mod fetched;
 mod hub;
+mod ids;
+mod keyed;
 mod ledger;
 mod link;
 mod partitioner;
@@ -55,10 +61,13 @@ mod slot;
 pub use client::Client;
 pub use config::{ClientConfig, ConsumerConfig, OnOutOfRange, ProducerConfig, StartFrom, Stop};
 pub use consumer::Consumer;
+pub use counters::{Counter, CounterLease, Gaps};
 pub use delivery::{Delivery, RecordMetadata};
 pub use error::ClientError;
-pub use fetched::FetchedBatch;
+pub use fetched::{FetchedBatch, FetchedRecord};
 pub use hub::ServerInfo;
+pub use ids::{IdConfig, IdSource, Ids, Timestamps};
+pub use keyed::{KeyReader, LatestRecord};
 pub use ledger::ProducerStats;
 pub use partitioner::{Partitioner, partition_of_key};
 pub use producer::Producer;
@@ -67,8 +76,10 @@ pub use record::Record;
 pub use pyralog_log::batch::{BatchHeader, Codec, Headers, RecordView, Rows};
 pub use pyralog_log::durability::Durability;
 pub use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
+pub use pyralog_seq::scarab::{ScarabId, Slot, Tick};
 pub use pyralog_wire::message::{
-    LogDescription, LogRoute, NodeStats, OffsetFound, PartitionInfo, ShardStats,
+    CounterConfig, CounterInfo, CounterMode, LogDescription, LogRoute, NodeStats, OffsetFound,
+    PartitionInfo, ShardStats,
 };
 pub use pyralog_wire::{
     ErrorCode, ErrorDetail, ErrorReply, LogChanges, LogConfig, LogStorage, Retry,

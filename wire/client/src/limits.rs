@@ -80,6 +80,75 @@ pub const ADDRESSES_MAX: usize = 64;
 /// Messages in the queue to the task that keeps the connections.
 pub const HUB_QUEUE_MAX: usize = 1024;
 
+/// Ids that one lease of an id source asks for, unless configured: at a million ids a second a lease lasts for 10 ms, far
+/// above a round trip, and a program that ends wastes little.
+pub const ID_BLOCK_DEFAULT: u32 = 10_000;
+
+/// Ids that a lease may ask for: what a request may.
+pub const ID_BLOCK_MAX: u32 = pyralog_wire::limits::IDS_PER_REQUEST_MAX;
+
+/// Ids that lie ready, below which an id source leases more, unless configured: a whole block ahead of the one in use.
+pub const ID_LOW_WATER_DEFAULT: u32 = ID_BLOCK_DEFAULT;
+
+/// Blocks that the low water may amount to: an hour of outage is bridged by larger blocks, not by more of them.
+pub const ID_LOW_WATER_BLOCKS_MAX: u32 = 64;
+
+/// Blocks that lie ready at most. The low water is 64; above it come late answers and what hedges of fresh ids brought,
+/// which are kept as far as 24 KiB go. What is over it is lost, which ids may be.
+pub const ID_STOCK_BLOCKS_MAX: usize = 1024;
+
+/// How long an id source waits for ids that are not there, unless configured: a node that restarts is back within it.
+pub const ID_WAIT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Time for one lease, after which its connection is given up, unless configured: a node answers from memory in under a
+/// millisecond and extends its reservation in some more; 2 s is no answer.
+pub const LEASE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// A lease is not hedged before this: below it, a hop between threads of a busy machine counts as slow, and timers have a
+/// resolution of 1 ms.
+pub const HEDGE_DELAY_MIN: Duration = Duration::from_millis(2);
+
+/// A lease is hedged after this at the latest, and while a node is not known: one whose usual answer takes longer is
+/// worth a second opinion.
+pub const HEDGE_DELAY_MAX: Duration = Duration::from_millis(100);
+
+/// Further nodes that are asked for one lease: the first two may both be lost, and more would be load in an overload.
+pub const HEDGES_MAX: usize = 2;
+
+/// Answers of a node that its usual time is taken of: the second largest is the 99th percentile.
+pub const LATENCY_SAMPLES_MAX: usize = 128;
+
+/// Answers below which a node has no usual time yet.
+pub const LATENCY_SAMPLES_MIN: usize = 8;
+
+/// Requests for ids without an answer at one node: far above what one stock needs, and a bound on what late answers bring.
+pub const LEASES_PER_NODE_MAX: usize = 64;
+
+/// Those who wait for fresh ids of one source at once; others wait for them.
+pub const FRESH_LEASES_MAX: usize = 64;
+
+/// Ids that one call may ask for: what a request may.
+pub const IDS_PER_CALL_MAX: u32 = pyralog_wire::limits::IDS_PER_REQUEST_MAX;
+
+/// How long a node of the wrong role or version is left alone: only a restart changes it, which ends its connection.
+pub const MISFIT_REST: Duration = Duration::from_secs(30);
+
+/// Longest wait that a node may ask for: a minute, so that a wrong number does not silence it for good.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+
+/// Numbers that a counter's handle takes at once, unless configured: a round trip for a thousand, and a dropped handle skips
+/// less than a crash of the server does.
+pub const COUNTER_LEASE_DEFAULT: u32 = 1000;
+
+/// Numbers that a counter's handle takes at once, at most: what a request may.
+pub const COUNTER_LEASE_MAX: u32 = pyralog_wire::limits::NUMBERS_PER_REQUEST_MAX;
+
+const _: () = assert!(HEDGE_DELAY_MIN.as_millis() < HEDGE_DELAY_MAX.as_millis());
+const _: () = assert!(LATENCY_SAMPLES_MIN < LATENCY_SAMPLES_MAX);
+const _: () = assert!(LATENCY_SAMPLES_MAX >= 100, "a 99th percentile is not the maximum");
+const _: () = assert!(ID_BLOCK_DEFAULT <= ID_BLOCK_MAX);
+const _: () = assert!(COUNTER_LEASE_DEFAULT <= COUNTER_LEASE_MAX);
+const _: () = assert!(ID_STOCK_BLOCKS_MAX > ID_LOW_WATER_BLOCKS_MAX as usize);
 const _: () = assert!(IN_FLIGHT_MAX * 2 <= SERVER_WINDOW_BATCHES, "a resent batch is remembered");
 const _: () = assert!(BUFFER_BYTES_DEFAULT >= 2 * BATCH_BYTES_MAX, "one fills while one is sent");
 const _: () = assert!(BUFFER_BYTES_DEFAULT <= BUFFER_BYTES_MAX);
@@ -99,7 +168,7 @@ fn ms(value: Duration) -> u64 {
 pub fn limits() -> Vec<Limit> {
     let limit = |name, value, unit, why| Limit { name, value, unit, why };
     let batches = number(IN_FLIGHT_MAX);
-    vec![
+    let mut limits = vec![
         limit("IN_FLIGHT_MAX", batches, "batches", "half of what a server remembers per session"),
         limit("BUFFER_BYTES_DEFAULT", number(BUFFER_BYTES_DEFAULT), "bytes", "1 GB/s for 60 ms"),
         limit(
@@ -127,6 +196,51 @@ pub fn limits() -> Vec<Limit> {
         limit("SPARE_PAYLOADS_MAX", number(SPARE_PAYLOADS_MAX), "buffers", "per connection"),
         limit("HANDOFF_MAX", number(HANDOFF_MAX), "batches", "64 KiB of notices"),
         limit("ADDRESSES_MAX", number(ADDRESSES_MAX), "addresses", "a cluster's first contacts"),
+    ];
+    limits.extend(id_limits());
+    limits
+}
+
+/// Those of id sources and counters.
+fn id_limits() -> Vec<Limit> {
+    let limit = |name, value, unit, why| Limit { name, value, unit, why };
+    let blocks = number(ID_STOCK_BLOCKS_MAX);
+    let (samples, few) = (number(LATENCY_SAMPLES_MAX), number(LATENCY_SAMPLES_MIN));
+    vec![
+        limit("ID_BLOCK_DEFAULT", ID_BLOCK_DEFAULT.into(), "ids", "10 ms at a million a second"),
+        limit("ID_BLOCK_MAX", ID_BLOCK_MAX.into(), "ids", "what a request may ask for"),
+        limit("ID_LOW_WATER_DEFAULT", ID_LOW_WATER_DEFAULT.into(), "ids", "a whole block ahead"),
+        limit(
+            "ID_LOW_WATER_BLOCKS_MAX",
+            ID_LOW_WATER_BLOCKS_MAX.into(),
+            "blocks",
+            "more ids are larger blocks",
+        ),
+        limit("ID_STOCK_BLOCKS_MAX", blocks, "blocks", "24 KiB of late answers"),
+        limit("ID_WAIT_DEFAULT", ms(ID_WAIT_DEFAULT), "ms", "a restart fits"),
+        limit("LEASE_TIMEOUT_DEFAULT", ms(LEASE_TIMEOUT_DEFAULT), "ms", "2 s is no answer"),
+        limit("HEDGE_DELAY_MIN", ms(HEDGE_DELAY_MIN), "ms", "above the resolution of timers"),
+        limit("HEDGE_DELAY_MAX", ms(HEDGE_DELAY_MAX), "ms", "slower is worth a second opinion"),
+        limit("HEDGES_MAX", number(HEDGES_MAX), "requests", "two nodes may be lost"),
+        limit("LATENCY_SAMPLES_MAX", samples, "answers", "the second largest is the p99"),
+        limit("LATENCY_SAMPLES_MIN", few, "answers", "fewer say nothing"),
+        limit(
+            "LEASES_PER_NODE_MAX",
+            number(LEASES_PER_NODE_MAX),
+            "requests",
+            "bounds late answers",
+        ),
+        limit("FRESH_LEASES_MAX", number(FRESH_LEASES_MAX), "requests", "others wait for them"),
+        limit("IDS_PER_CALL_MAX", IDS_PER_CALL_MAX.into(), "ids", "what a request may ask for"),
+        limit("MISFIT_REST", ms(MISFIT_REST), "ms", "a restart changes a role"),
+        limit("RETRY_AFTER_MAX", ms(RETRY_AFTER_MAX), "ms", "no wrong number silences a node"),
+        limit(
+            "COUNTER_LEASE_DEFAULT",
+            COUNTER_LEASE_DEFAULT.into(),
+            "numbers",
+            "a round trip each",
+        ),
+        limit("COUNTER_LEASE_MAX", COUNTER_LEASE_MAX.into(), "numbers", "what a request may take"),
     ]
 }
 

@@ -38,7 +38,7 @@ const SLICES: usize = 16;
 /// Rounds of reading and writing before other tasks get a turn: some MiB, some milliseconds.
 const ROUNDS: usize = 8;
 
-/// Names an attempt of an append: partition, ordinal, attempt.
+/// Names an attempt of an append: partition, ordinal, attempt. Or one of a lease: zero, attempt, zero.
 pub(crate) type Token = (u32, u64, u64);
 
 /// Who learns what became of a request.
@@ -117,6 +117,11 @@ impl Link {
     /// Whether the connection has ended, or is about to.
     pub(crate) fn is_closed(&self) -> bool {
         self.queue.is_closed() || self.reset.capacity() == 0
+    }
+
+    /// Resolves when the connection has ended.
+    pub(crate) async fn closed(&self) {
+        self.queue.closed().await;
     }
 
     /// Hands a request to the connection; it goes out in the order of the calls. If the connection

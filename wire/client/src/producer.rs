@@ -403,7 +403,7 @@ fn track(batch: &mut Open, partition: u32) -> Delivery {
 /// A number that nobody can guess or repeat, from the keys that the standard library gets from the
 /// operating system for its hash maps. Session ids come from it: two producers with the same one
 /// would take each other's records for duplicates.
-fn entropy() -> u64 {
+pub(crate) fn entropy() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0_u64)
 }

@@ -1,7 +1,7 @@
 //! The blocking facade.
 
 use super::*;
-use pyralog_client::{ClientError, blocking};
+use pyralog_client::{ClientError, CounterConfig, CounterLease, IdConfig, blocking};
 
 /// A server in a runtime of its own, and its address.
 fn server() -> (tokio::runtime::Runtime, String) {
@@ -59,4 +59,35 @@ fn inside_a_runtime_it_refuses_to_block() {
         // The last handle goes here, which must not panic.
         drop(client);
     });
+}
+
+#[test]
+fn a_plain_thread_mints_ids_takes_numbers_and_reads_by_key() {
+    let (_runtime, address) = server();
+    let mut ids = blocking::IdSource::connect([address.clone()], IdConfig::default()).unwrap();
+    let mut all: Vec<_> = ids.next_many(15_000).unwrap().collect();
+    let mut other = ids.clone();
+    let there = std::thread::spawn(move || -> Vec<_> {
+        (0..15_000).map(|_| other.next().unwrap()).collect()
+    });
+    all.extend((0..15_000).map(|_| ids.next().unwrap()));
+    all.extend(there.join().unwrap());
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 45_000);
+    assert_eq!(ids.timestamps(10).unwrap().len(), 10);
+    assert!(ids.leased() > 0 && ids.try_next().is_some());
+
+    let client = blocking::Client::connect([address], config()).unwrap();
+    client.create_counter("orders", CounterConfig::default()).unwrap();
+    let mut counter = client.counter("orders", CounterLease::default()).unwrap();
+    assert_eq!((counter.next().unwrap(), counter.try_next(), counter.left()), (1, Some(2), 998));
+    assert_eq!(client.counter_take("orders", 5).unwrap(), 1001..1006);
+    assert_eq!(client.list_counters("").unwrap().len(), 1);
+
+    let mut producer = client.producer("events", eager(1)).unwrap();
+    producer.send(Record::keyed(b"a", b"1")).unwrap().wait().unwrap();
+    let found = client.latest("events", b"a").unwrap().unwrap();
+    assert_eq!(found.record().value, Some(&b"1"[..]));
+    assert!(client.keys("events").unwrap().latest(b"b").unwrap().is_none());
 }

@@ -2,6 +2,7 @@
 //! knows sessions, and misbehaves on request.
 
 mod brain;
+mod sequences;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use brain::Brain;
+pub(crate) use brain::scarab;
 
 /// How to greet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,13 @@ pub(crate) struct Manners {
     pub(crate) deaf_after: u32,
     pub(crate) append_faults: &'static [Fault],
     pub(crate) fetch_faults: &'static [Fault],
+    pub(crate) deal_faults: &'static [Fault],
+    pub(crate) take_faults: &'static [Fault],
+    pub(crate) key_faults: &'static [Fault],
+    pub(crate) node: u64,
+    pub(crate) cluster: u64,
+    /// The slot that ids are dealt from.
+    pub(crate) slot: u16,
 }
 
 impl Default for Manners {
@@ -81,6 +90,12 @@ impl Default for Manners {
             deaf_after: u32::MAX,
             append_faults: &[],
             fetch_faults: &[],
+            deal_faults: &[],
+            take_faults: &[],
+            key_faults: &[],
+            node: 7,
+            cluster: 9,
+            slot: 1,
         }
     }
 }
@@ -90,6 +105,7 @@ impl Default for Manners {
 pub(crate) struct Fake {
     pub(crate) address: String,
     brain: mpsc::Sender<Ask>,
+    down: watch::Sender<bool>,
 }
 
 /// What tests and connections ask of the task that owns everything.
@@ -98,6 +114,13 @@ enum Ask {
     /// The values stored in a partition of the first log, in order, as text.
     Values(u32, oneshot::Sender<Vec<String>>),
     AppendFault(Fault),
+    DealFault(Fault),
+    /// How many requests for ids there were.
+    Deals(oneshot::Sender<u64>),
+    /// Begin all counters anew, as a server that lost its disk.
+    ForgetCounters,
+    /// End all connections.
+    Hangup,
     /// Drop the records below this offset of a partition of the first log.
     Trim(u32, u64),
     /// How many fetches there were.
@@ -124,12 +147,16 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let (brain, asks) = mpsc::channel(64);
         let (signal, changes) = watch::channel(());
-        let (cluster, clusters) = watch::channel(9);
+        let (cluster, clusters) = watch::channel(manners.cluster);
+        let (down, is_down) = watch::channel(false);
         tokio::spawn(Brain::new(manners, address.port(), (signal, cluster)).run(asks));
         let asking = brain.clone();
         tokio::spawn(async move {
             let mut number = 0;
             while let Ok((stream, _)) = listener.accept().await {
+                if *is_down.borrow() {
+                    continue;
+                }
                 number += 1;
                 let (stream, writing) = stream.into_split();
                 let (out, outbox) = mpsc::channel(16);
@@ -159,7 +186,7 @@ impl Fake {
                 });
             }
         });
-        Self { address: address.to_string(), brain }
+        Self { address: address.to_string(), brain, down }
     }
 
     pub(crate) async fn values(&self, partition: u32) -> Vec<String> {
@@ -176,6 +203,32 @@ impl Fake {
 
     pub(crate) async fn append_fault(&self, fault: Fault) {
         self.ask(Ask::AppendFault(fault)).await;
+    }
+
+    /// What goes wrong with the next request for ids.
+    pub(crate) async fn deal_fault(&self, fault: Fault) {
+        self.ask(Ask::DealFault(fault)).await;
+    }
+
+    pub(crate) async fn deals(&self) -> u64 {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Deals(reply)).await;
+        answer.await.unwrap()
+    }
+
+    pub(crate) async fn forget_counters(&self) {
+        self.ask(Ask::ForgetCounters).await;
+    }
+
+    /// All connections end, and new ones end at once.
+    pub(crate) async fn down(&self) {
+        self.down.send_replace(true);
+        self.ask(Ask::Hangup).await;
+    }
+
+    /// It is there again, and knows all that it knew.
+    pub(crate) fn up(&self) {
+        self.down.send_replace(false);
     }
 
     pub(crate) async fn trim(&self, partition: u32, low: u64) {
@@ -312,7 +365,7 @@ impl Connection {
             protocol,
             shard: 0,
             limits_fingerprint: 0,
-            node: 7,
+            node: self.manners.node,
             cluster: *self.cluster.borrow(),
             server_time: Timestamp::new(1_000_000),
             limits: limits(self.manners),

@@ -5,8 +5,11 @@
 mod admin;
 mod blocking;
 mod consuming;
+mod counters;
 mod fake;
 mod handshake;
+mod ids;
+mod keys;
 mod producing;
 
 use std::time::Duration;

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use pyralog_client::{
     ErrorCode, ErrorDetail, ErrorReply, LogConfig, LogDescription, LogId, LogRoute, NodeStats,
-    Offset, PartitionId, PartitionInfo, Timestamp,
+    Offset, PartitionId, PartitionInfo, ScarabId, Slot, Tick, Timestamp,
 };
 use pyralog_log::batch::{Batch, Items, Owner, seal};
 use pyralog_log::ids::Epoch;
 use pyralog_wire::message::{
-    Append, Appended, Deleted, Fetch, FetchFrom, Fetched, FindOffset, LogPage, Metadata,
-    OffsetFound, Pong, Routes,
+    Append, Appended, Deleted, Fetch, FetchFrom, FetchKey, Fetched, FindOffset, KeyFetched,
+    LogPage, Metadata, OffsetFound, Pong, Routes,
 };
 use pyralog_wire::{Request, Response};
 use tokio::sync::{mpsc, watch};
 
+use super::sequences::Sequences;
 use super::{Ask, Deed, Fault, Manners, shards};
 
 #[derive(Debug, Default)]
@@ -46,6 +47,8 @@ pub(super) struct Brain {
     logs_made: u64,
     append_faults: VecDeque<Fault>,
     fetch_faults: VecDeque<Fault>,
+    key_faults: VecDeque<Fault>,
+    sequences: Sequences,
     fetches: u64,
     changed: watch::Sender<()>,
     cluster: watch::Sender<u64>,
@@ -63,6 +66,8 @@ impl Brain {
             logs_made: 0,
             append_faults: manners.append_faults.iter().copied().collect(),
             fetch_faults: manners.fetch_faults.iter().copied().collect(),
+            key_faults: manners.key_faults.iter().copied().collect(),
+            sequences: Sequences::new(manners),
             fetches: 0,
             changed,
             cluster,
@@ -86,6 +91,10 @@ impl Brain {
                     self.cluster.send_modify(|cluster| *cluster += 1);
                 }
                 Ask::AppendFault(fault) => self.append_faults.push_back(fault),
+                Ask::DealFault(fault) => self.sequences.deal_faults.push_back(fault),
+                Ask::Deals(reply) => drop(reply.send(self.sequences.deals)),
+                Ask::ForgetCounters => self.sequences.forget(),
+                Ask::Hangup => self.cluster.send_modify(|_cluster| ()),
                 Ask::Trim(partition, low) => {
                     let partition = self.first(partition);
                     partition.low = low;
@@ -117,6 +126,7 @@ impl Brain {
             Request::Append(append) => self.faulty_append(append, payload),
             Request::Fetch(fetch) => self.faulty_fetch(fetch),
             Request::FindOffset(find) => self.find(find),
+            Request::FetchKey(fetch) => self.faulty_key(fetch),
             Request::Metadata(metadata) => self.metadata(metadata),
             Request::CreateLog(create) => {
                 if self.logs.contains_key(&create.name) {
@@ -157,7 +167,7 @@ impl Brain {
                 }),
                 Vec::new(),
             ),
-            other => panic!("{other:?}"),
+            other => self.sequences.carry(other),
         }
     }
 
@@ -269,7 +279,8 @@ impl Brain {
         known.insert(first, base);
         let (epoch, base_offset) = (Epoch::new(1), Offset::new(base));
         let append_time = Timestamp::new(i64::try_from(base).unwrap());
-        seal(&mut payload, Owner { base_offset, epoch, append_time, scarab_base: 0 });
+        let scarab_base = scarab(base).get();
+        seal(&mut payload, Owner { base_offset, epoch, append_time, scarab_base });
         partition.batches.push((base, base + u64::from(count), payload));
         Ok(appended(base, false))
     }
@@ -286,12 +297,7 @@ impl Brain {
                 Deed::Refuse(ErrorReply::from(ErrorCode::DataDamaged).with_detail(detail))
             }
             (Some(Fault::Corrupt), Deed::Answer(response, mut payload)) => {
-                let batches = Items::new(&payload).batches();
-                let last = batches.last().unwrap().unwrap().bytes().len();
-                // Values come first in a batch: only the checksum tells.
-                let position = payload.len() - last + 2 * pyralog_log::batch::HEADER_BYTES;
-                assert!(payload[position].is_ascii_digit(), "a value");
-                payload[position] ^= 1;
+                corrupt(&mut payload);
                 Deed::Answer(response, payload)
             }
             (Some(Fault::HoldBack), Deed::Answer(response, payload)) => {
@@ -348,6 +354,37 @@ impl Brain {
         Deed::Answer(Response::Fetch(fetched), payload)
     }
 
+    fn faulty_key(&mut self, fetch: &FetchKey) -> Deed {
+        let fault = self.key_faults.pop_front();
+        match (fault, self.key(fetch)) {
+            (Some(Fault::CloseBefore), _) => Deed::Close,
+            (Some(Fault::Refuse(code)), _) => Deed::Refuse(code.into()),
+            (Some(Fault::Corrupt), Deed::Answer(response, mut payload)) => {
+                corrupt(&mut payload);
+                Deed::Answer(response, payload)
+            }
+            (_, deed) => deed,
+        }
+    }
+
+    fn key(&mut self, fetch: &FetchKey) -> Deed {
+        let Some(partition) = self.partition(fetch.log, fetch.partition) else {
+            return Deed::Refuse(ErrorCode::UnknownLog.into());
+        };
+        let (low, high) = (Offset::new(partition.low), Offset::new(partition.high()));
+        let mut decoder = pyralog_log::batch::Decoder::new();
+        for (_, _, bytes) in partition.batches.iter().rev() {
+            let batch = Batch::parse(bytes).unwrap();
+            let rows = decoder.rows(&batch).unwrap();
+            if let Some(row) = rows.iter().filter(|row| row.key == Some(&fetch.key[..])).last() {
+                let fetched = KeyFetched { found: true, offset: row.offset, low, high };
+                return Deed::Answer(Response::FetchKey(fetched), bytes.clone());
+            }
+        }
+        let fetched = KeyFetched { found: false, offset: Offset::ZERO, low, high };
+        Deed::Answer(Response::FetchKey(fetched), Vec::new())
+    }
+
     fn find(&mut self, find: &FindOffset) -> Deed {
         let Some(partition) = self.partition(find.log, find.partition) else {
             return Deed::Refuse(ErrorCode::UnknownLog.into());
@@ -356,4 +393,19 @@ impl Brain {
         let offset = if find.at == FetchFrom::Earliest { low } else { high };
         Deed::Answer(Response::FindOffset(OffsetFound { offset, low, high }), Vec::new())
     }
+}
+
+/// The id of the record at an offset. Some batch crosses from one millisecond to the next.
+pub(crate) fn scarab(offset: u64) -> ScarabId {
+    ScarabId::new(Slot::new(5).unwrap(), Tick::new(8185 + offset).unwrap())
+}
+
+/// Changes the first value of the last batch.
+fn corrupt(payload: &mut [u8]) {
+    let batches = Items::new(payload).batches();
+    let last = batches.last().unwrap().unwrap().bytes().len();
+    // Values come first in a batch: only the checksum tells.
+    let position = payload.len() - last + 2 * pyralog_log::batch::HEADER_BYTES;
+    assert!(payload[position].is_ascii_digit(), "a value");
+    payload[position] ^= 1;
 }
