@@ -1,8 +1,8 @@
 //! Scarab ids for a program: minted here, from blocks that a fleet of nodes leases.
 //!
-//! An id costs 10 to 20 ns (measured on a loaded machine, without LTO): it is cut off a block that this handle holds. Behind the handles lies a stock of blocks,
-//! shared by all clones of a source, and a task keeps it filled (`ids/task.rs`, which obeys the machine `fleet`). The handles
-//! and the task share a bounded queue of blocks and two counts; nobody waits for a lock.
+//! An id costs 10 to 20 ns (measured on a loaded machine, without LTO): it is cut off a block that this handle holds. Behind
+//! the handles lies a stock of blocks, shared by all clones of a source, and a task keeps it filled (`ids/task.rs`, which obeys
+//! the machine `fleet`). The handles and the task share a bounded queue of blocks and two counts; nobody waits for a lock.
 //!
 //! Rejected: one counter that all threads add to. It would cost a contended cache line per id, where a block per handle costs
 //! one queue operation per ten thousand.
