@@ -8,6 +8,7 @@
 mod data;
 mod log;
 mod operate;
+mod sequence;
 
 use std::path::PathBuf;
 
@@ -16,9 +17,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pyralog_perf::BenchArgs;
 
 pub(crate) use data::{Compression, ConsumeArgs, InputFormat, OutputFormat, ProduceArgs};
-pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, ListArgs, LogCommand};
+pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCommand, Switch};
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,
+};
+pub(crate) use sequence::{
+    CounterCreateArgs, CounterListArgs, CounterModeArg, CounterNextArgs, CounterRaiseArgs,
+    CounterStatArgs, IdCommand, IdDecodeArgs, IdFormat, IdNextArgs, ObeliskCommand,
 };
 
 const EXIT_CODES: &str = "\
@@ -28,6 +33,7 @@ Exit codes:
   2    wrong usage or settings; nothing was attempted
   3    no server answered
   4    verification failed: what was read differs from what was written
+  5    no record has the key (log get)
   130  stopped by Ctrl-C";
 
 const FIRST_STEPS: &str = "\
@@ -108,13 +114,19 @@ pub(crate) enum ColorWhen {
 pub(crate) enum Command {
     /// Start a server
     Serve(ServeArgs),
-    /// Create, list, describe, change and delete logs
+    /// Create, list, describe, change and delete logs, and look keys up
     #[command(subcommand)]
     Log(LogCommand),
     /// Append records from standard input or files
     Produce(ProduceArgs),
     /// Read records to standard output
     Consume(ConsumeArgs),
+    /// Deal unique ids, and take them apart
+    #[command(subcommand)]
+    Id(IdCommand),
+    /// Named durable counters
+    #[command(subcommand)]
+    Obelisk(ObeliskCommand),
     /// Show what a running server does
     Status(StatusArgs),
     /// See it work: ingest, read back, restart and verify in a temporary directory

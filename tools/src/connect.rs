@@ -16,6 +16,10 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     /// The settings of this run.
     pub(crate) settings: Settings,
+    /// Where it was looked for servers.
+    pub(crate) servers: Vec<String>,
+    /// How the client was made.
+    pub(crate) config: ClientConfig,
 }
 
 /// Connects to the server that the flags or settings name.
@@ -39,8 +43,10 @@ pub(crate) fn connect(session: &Session, args: &ClientArgs) -> Result<Connected,
         request_timeout: timeout,
         ..ClientConfig::default()
     };
-    let client = Client::connect(servers.clone(), config).map_err(|error| explain(&error))?;
-    Ok(Connected { client, settings })
+    let servers = servers.clone();
+    let client = Client::connect(servers.clone(), config.clone());
+    let client = client.map_err(|error| explain(&error))?;
+    Ok(Connected { client, settings, servers, config })
 }
 
 /// The failure of a command that a client error ended: exit code, message and what to do.
@@ -67,7 +73,33 @@ pub(crate) fn explain(error: &ClientError) -> Failure {
             failure.hint("--from earliest starts at the oldest record")
         }
         ClientError::Timeout { .. } => failure.hint("--timeout 30s waits longer"),
-        _ => failure,
+        ClientError::NoIds { .. } => {
+            failure.hint("name all obelisk nodes with --server A:7400,B:7400: any of them will do")
+        }
+        ClientError::SlotConflict { .. } => {
+            failure.hint("ids.slots of the servers of a cluster must be disjoint")
+        }
+        ClientError::MixedClusters { .. } => {
+            failure.hint("servers of one cluster have the same server.cluster_id")
+        }
+        error => match error.reply().and_then(|reply| advice(reply.code()?)) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        },
+    }
+}
+
+/// What to do about a refusal that says nothing about how commands are called.
+fn advice(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::UnknownCounter => Some(
+            "`pyralog obelisk list` shows what is there; a counter lives on the server that it was \
+             created on",
+        ),
+        ErrorCode::WrongRole => {
+            Some("`pyralog serve --role all` does both; --server HOST:PORT names another server")
+        }
+        _ => None,
     }
 }
 

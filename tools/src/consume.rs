@@ -8,10 +8,11 @@ use std::io::{self, Write};
 
 use pyralog_client::blocking::{Client, Consumer};
 use pyralog_client::{
-    ClientError, ConsumerConfig, FetchedBatch, Offset, PartitionId, StartFrom, Stop, Timestamp,
+    ClientError, ConsumerConfig, FetchedBatch, FetchedRecord, Offset, PartitionId, StartFrom, Stop,
+    Timestamp,
 };
 
-use crate::args::ConsumeArgs;
+use crate::args::{ConsumeArgs, OutputFormat};
 use crate::connect::{connect, explain};
 use crate::exit::Failure;
 use crate::limits::WRITE_BYTES;
@@ -62,6 +63,33 @@ fn open(client: &Client, args: &ConsumeArgs) -> Result<Consumer, Failure> {
     client.consumer(&args.log, config).map_err(|error| explain(&error))
 }
 
+/// Appends one record to `out`.
+fn write_record(
+    formatter: &Formatter,
+    partition: u32,
+    record: &FetchedRecord<'_>,
+    out: &mut Vec<u8>,
+) {
+    let headers: Vec<(&str, Option<&[u8]>)> = record.headers.iter().collect();
+    let record = OutRecord {
+        partition,
+        offset: record.offset.get(),
+        id: record.scarab(),
+        time_us: record.create_time.get(),
+        key: record.key,
+        value: record.value,
+        headers: &headers,
+    };
+    formatter.write(&record, out);
+}
+
+/// One record as `consume` writes it in this form.
+pub(crate) fn written(format: OutputFormat, partition: u32, record: &FetchedRecord<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_record(&Formatter::new(format, None), partition, record, &mut out);
+    out
+}
+
 struct Work {
     output: Output,
     consumer: Consumer,
@@ -92,16 +120,7 @@ impl Work {
                 break;
             }
             self.left -= 1;
-            let headers: Vec<(&str, Option<&[u8]>)> = record.headers.iter().collect();
-            let out = OutRecord {
-                partition,
-                offset: record.offset.get(),
-                time_us: record.create_time.get(),
-                key: record.key,
-                value: record.value,
-                headers: &headers,
-            };
-            self.formatter.write(&out, &mut self.buffer);
+            write_record(&self.formatter, partition, &record, &mut self.buffer);
             if self.buffer.len() >= WRITE_BYTES {
                 self.flush()?;
             }

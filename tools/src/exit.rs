@@ -20,6 +20,8 @@ pub(crate) enum Status {
     Unavailable = 3,
     /// Data that was read back differs from what was written.
     VerificationFailed = 4,
+    /// `log get` found no value for the key.
+    NoSuchKey = 5,
     /// Stopped by Ctrl-C or a termination signal, as shells count it (128 + SIGINT).
     Interrupted = 130,
 }
@@ -33,6 +35,7 @@ impl Status {
             Self::Usage => "usage",
             Self::Unavailable => "unavailable",
             Self::VerificationFailed => "verification_failed",
+            Self::NoSuchKey => "no_such_key",
             Self::Interrupted => "interrupted",
         }
     }
@@ -125,10 +128,11 @@ mod tests {
             Status::Usage,
             Status::Unavailable,
             Status::VerificationFailed,
+            Status::NoSuchKey,
             Status::Interrupted,
         ]
         .map(|status| status as u8);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 130]);
     }
 
     #[test]

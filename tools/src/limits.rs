@@ -43,5 +43,18 @@ pub(crate) const DOCTOR_PROBE_MS_MAX: u64 = 800;
 /// Most samples that the write probe of `doctor` takes: p99 over 1000 rests on ten values.
 pub(crate) const DOCTOR_PROBE_SAMPLES_MAX: usize = 1000;
 
+/// Ids that `id next` deals at once: what one call of the client may ask for.
+pub(crate) const IDS_MAX: u32 = pyralog_client::limits::IDS_PER_CALL_MAX;
+
+/// Numbers that `obelisk next` deals at once: what one request may ask for.
+pub(crate) const NUMBERS_MAX: u32 = pyralog_client::limits::COUNTER_LEASE_MAX;
+
+/// Highest value that `obelisk raise` takes: 2^63, so that as many numbers are left above it.
+pub(crate) const COUNTER_VALUE_MAX: u64 = pyralog_seq::limits::VALUE_MAX;
+
+/// Largest answer of the HTTP listener that `obelisk stat` reads, in bytes: 256 shards take some 100 KiB, and 4096
+/// partitions some 1 MiB.
+pub(crate) const STATUS_BYTES_MAX: u64 = 16 << 20;
+
 const _: () = assert!(READ_BYTES.is_power_of_two() && WRITE_BYTES.is_power_of_two());
 const _: () = assert!(DOCTOR_PROBE_SAMPLES_MAX >= 100, "a p99 needs a hundred samples");

@@ -1,11 +1,13 @@
-//! `pyralog log`: create, list, describe, change and delete logs.
+//! `pyralog log`: create, list, describe, change and delete logs, and look keys up.
+
+mod get;
 
 use std::io::{BufRead, IsTerminal};
 
 use pyralog_client::{ClientError, ErrorCode, LogChanges, LogConfig, LogDescription, LogStorage};
 use serde_json::{Value, json};
 
-use crate::args::{AlterArgs, ClientArgs, CreateArgs, DeleteArgs, ListArgs, LogCommand};
+use crate::args::{AlterArgs, ClientArgs, CreateArgs, DeleteArgs, ListArgs, LogCommand, Switch};
 use crate::connect::{connect, explain};
 use crate::exit::Failure;
 use crate::output::{Output, Tone};
@@ -23,6 +25,7 @@ pub(crate) fn run(session: &Session, command: LogCommand) -> Result<(), Failure>
         LogCommand::Create(args) => create(session, &args),
         LogCommand::List(args) => list(session, &args),
         LogCommand::Describe(args) => describe(session, &args.name, &args.client),
+        LogCommand::Get(args) => get::run(session, &args),
         LogCommand::Alter(args) => alter(session, &args),
         LogCommand::Delete(args) => delete(session, &args),
     }
@@ -70,6 +73,7 @@ fn wanted(args: &CreateArgs, settings: &Settings) -> LogConfig {
         segment_bytes: args.segment_size.unwrap_or(base.segment_bytes),
         memory_bytes_max: args.max_bytes.unwrap_or(base.memory_bytes_max),
         ttl_ms: args.ttl.unwrap_or(base.ttl_ms),
+        key_index: args.key_index || base.key_index,
         ..base
     }
 }
@@ -113,6 +117,7 @@ fn alter(session: &Session, args: &AlterArgs) -> Result<(), Failure> {
         segment_bytes: args.segment_size,
         memory_bytes_max: args.max_bytes,
         ttl_ms: args.ttl,
+        key_index: args.key_index.map(|switch| switch == Switch::On),
     };
     let log = connected.client.alter_log(&args.name, changes).map_err(|error| explain(&error))?;
     let output = session.output;
@@ -225,7 +230,8 @@ fn summary(log: &LogDescription) -> String {
             size_exact(config.segment_bytes)
         ),
     };
-    format!("{partitions}, {storage}")
+    let keys = if config.key_index { ", keys indexed" } else { "" };
+    format!("{partitions}, {storage}{keys}")
 }
 
 fn log_json(log: &LogDescription) -> Value {
@@ -256,6 +262,7 @@ fn log_json(log: &LogDescription) -> Value {
             "segment_bytes": log.config.segment_bytes,
             "memory_bytes_max": log.config.memory_bytes_max,
             "ttl_ms": log.config.ttl_ms,
+            "key_index": log.config.key_index,
         },
         "partitions": partitions,
     })

@@ -11,9 +11,12 @@ mod connect;
 mod consume;
 mod doctor;
 mod exit;
+mod id_command;
 mod limits;
 mod log_command;
 mod machine;
+mod marks;
+mod obelisk_command;
 mod output;
 mod produce;
 mod progress;
@@ -55,6 +58,8 @@ fn run(command: Command, session: Session) -> Result<(), Failure> {
         Command::Log(command) => log_command::run(&session, command),
         Command::Produce(args) => produce::run(&session, &args),
         Command::Consume(args) => consume::run(&session, args),
+        Command::Id(command) => id_command::run(&session, &command),
+        Command::Obelisk(command) => obelisk_command::run(&session, &command),
         Command::Status(args) => status::run(&session, &args),
         Command::Quickstart(args) => quickstart::run(&session, &args),
         Command::Bench(args) => bench::run(session.output, &args),

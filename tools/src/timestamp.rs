@@ -3,6 +3,8 @@
 //! The calendar is the proleptic Gregorian one; days come from the algorithm of Howard Hinnant
 //! (<https://howardhinnant.github.io/date_algorithms.html>), which is exact over all years we print.
 
+pub(crate) use pyralog_perf::words::civil_from_days;
+
 const DAY_SECONDS: i64 = 86_400;
 
 /// `2026-11-22T08:15:30.123456Z` for microseconds since the Unix epoch.
@@ -44,20 +46,6 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
     let days = days_from_civil(year, month, day);
     let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second - zone_seconds;
     Some(seconds * 1_000_000 + micros)
-}
-
-/// Year, month from 1 and day from 1 of a day counted from 1970-01-01.
-pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {

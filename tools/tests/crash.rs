@@ -1,4 +1,5 @@
-//! Real servers killed for real: what was acknowledged is there after SIGKILL and SIGTERM, once and in order.
+//! Real servers killed for real: what was acknowledged is there after SIGKILL and SIGTERM, once and in order, and no id and
+//! no number of a counter comes twice.
 //!
 //! Writers number their records per partition and keep sending through every crash; the client retries under one
 //! session, so in the end each partition must hold exactly 0, 1, 2, … with nothing missing and nothing twice. The moments
@@ -8,8 +9,18 @@
 
 #[path = "crash/disk.rs"]
 mod disk;
+#[path = "crash/full.rs"]
+mod full;
+#[path = "crash/namespace.rs"]
+mod namespace;
+#[path = "crash/nodes.rs"]
+mod nodes;
+#[path = "crash/oracle.rs"]
+mod oracle;
 #[path = "crash/power.rs"]
 mod power;
+#[path = "crash/sequences.rs"]
+mod sequences;
 #[path = "crash/server.rs"]
 mod server;
 #[path = "crash/workload.rs"]
@@ -19,9 +30,10 @@ use pyralog_client::{Durability, LogConfig};
 use server::{Ports, ServerProcess};
 use workload::{Verdict, Workload, verify};
 
-/// Kills per test; the environment can ask for more.
-fn rounds() -> u32 {
-    std::env::var("PYRALOG_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
+/// Kills of a test that usually sees so many; the environment can ask for more.
+fn rounds(usually: u32) -> u32 {
+    let asked = std::env::var("PYRALOG_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(usually)
 }
 
 fn seed() -> u64 {
@@ -39,7 +51,7 @@ fn killed_again_and_again(durability: Durability) {
     let config =
         LogConfig { partitions: 4, durability, segment_bytes: 1 << 20, ..LogConfig::default() };
     let workload = Workload::start(&server.address(), "crashes", config);
-    for round in 0..rounds() {
+    for round in 0..rounds(6) {
         workload.wait_for_acknowledgements(rng.u64(1..3_000));
         server.kill();
         let shards = 1 + (round + rng.u32(0..2)) % 3;

@@ -19,12 +19,15 @@ fn rows(limits: &[pyralog_log::limits::Limit]) -> Vec<Row> {
     limits.iter().map(|limit| (limit.name, limit.value, limit.unit, limit.why)).collect()
 }
 
+/// Those of the crates below the log.
+fn own_rows(limits: &[pyralog_runtime::limits::Limit]) -> Vec<Row> {
+    limits.iter().map(|limit| (limit.name, limit.value, limit.unit, limit.why)).collect()
+}
+
 fn page() -> String {
-    let runtime = pyralog_runtime::limits::limits();
-    let runtime =
-        runtime.iter().map(|limit| (limit.name, limit.value, limit.unit, limit.why)).collect();
-    let sections: [(&str, Vec<Row>); 5] = [
-        ("A core (`shard/runtime/src/limits.rs`)", runtime),
+    let sections: [(&str, Vec<Row>); 6] = [
+        ("A core (`shard/runtime/src/limits.rs`)", own_rows(&pyralog_runtime::limits::limits())),
+        ("Sequencers (`seq/src/limits.rs`)", own_rows(&pyralog_seq::limits::limits())),
         ("The log (`log/src/limits.rs`)", rows(&pyralog_log::limits::limits())),
         ("The protocol (`wire/src/limits.rs`)", rows(&pyralog_wire::limits::limits())),
         ("The client (`wire/client/src/limits.rs`)", rows(&pyralog_client::limits::limits())),

@@ -39,7 +39,7 @@ pub(crate) enum OutputFormat {
     /// The value and a newline, byte for byte
     #[default]
     Raw,
-    /// One JSON object per record: partition, offset, time, key, value as text, headers
+    /// One JSON object per record: partition, offset, id, time, key, value as text, headers
     Json,
     /// The same with the value embedded as JSON where it is JSON
     #[value(alias = "ndjson")]
@@ -138,8 +138,8 @@ pub(crate) struct ConsumeArgs {
         default_value_if("template", clap::builder::ArgPredicate::IsPresent, "template")
     )]
     pub(crate) format: OutputFormat,
-    /// Text per record with {partition} {offset} {time} {time_ms} {key} {value} {size}; \n, \t and
-    /// \\ are escapes, {{ is a brace
+    /// Text per record with {partition} {offset} {id} {time} {time_ms} {key} {value} {size}; \n, \t
+    /// and \\ are escapes, {{ is a brace
     #[arg(long, value_name = "TEXT", required_if_eq("format", "template"))]
     pub(crate) template: Option<Template>,
     /// Where to find a server.

@@ -1,6 +1,6 @@
 //! Arguments of `pyralog log`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ClientArgs, DurabilityArg};
 
@@ -13,6 +13,8 @@ pub(crate) enum LogCommand {
     List(ListArgs),
     /// Show one log and its partitions
     Describe(DescribeArgs),
+    /// Print the newest record with a key, of a log that indexes its keys
+    Get(GetArgs),
     /// Change settings of a log
     Alter(AlterArgs),
     /// Delete a log and its data
@@ -25,6 +27,7 @@ pub(crate) enum LogCommand {
 Examples:
   pyralog log create access
   pyralog log create orders --partitions 8 --durability synced
+  pyralog log create users --key-index
   pyralog log create cache --memory --max-bytes 512MiB --ttl 1h")]
 pub(crate) struct CreateArgs {
     /// Name of the log: letters, digits, '.', '_' and '-'
@@ -47,6 +50,9 @@ pub(crate) struct CreateArgs {
     /// Size of the files a partition is cut into [default: setting logs.segment_bytes]
     #[arg(long, value_name = "SIZE", conflicts_with = "memory", value_parser = size)]
     pub(crate) segment_size: Option<u64>,
+    /// Index keys, so that `log get` finds the newest record with a key without a scan
+    #[arg(long)]
+    pub(crate) key_index: bool,
     /// Succeed if a log of that name exists already
     #[arg(long)]
     pub(crate) if_not_exists: bool,
@@ -84,6 +90,38 @@ pub(crate) struct DescribeArgs {
     pub(crate) client: ClientArgs,
 }
 
+/// Arguments of `log get`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog log get users alice
+  pyralog log get users alice --json | jq -r .id
+  pyralog log get users alice --partition 3   if producers choose partitions themselves
+
+Prints the value and a newline, byte for byte. Ends with exit code 5 if no record has the key, or
+if the newest one has no value, which marks it as deleted.")]
+pub(crate) struct GetArgs {
+    /// Name of the log; it must index its keys
+    pub(crate) log: String,
+    /// The key, as text
+    pub(crate) key: String,
+    /// Look in this partition instead of the one that the key belongs to
+    #[arg(long, short = 'p', value_name = "N")]
+    pub(crate) partition: Option<u32>,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// From now on
+    On,
+    /// Not any more
+    Off,
+}
+
 /// Arguments of `log alter`.
 #[derive(Args, Debug)]
 #[command(
@@ -92,7 +130,8 @@ pub(crate) struct DescribeArgs {
     after_help = "\
 Examples:
   pyralog log alter access --durability written
-  pyralog log alter cache --max-bytes 1GiB --ttl 30min"
+  pyralog log alter cache --max-bytes 1GiB --ttl 30min
+  pyralog log alter users --key-index on"
 )]
 pub(crate) struct AlterArgs {
     /// Name of the log
@@ -109,6 +148,9 @@ pub(crate) struct AlterArgs {
     /// Size of segment files made from now on
     #[arg(long, value_name = "SIZE", group = "change", value_parser = size)]
     pub(crate) segment_size: Option<u64>,
+    /// Whether keys are indexed
+    #[arg(long, value_name = "on|off", value_enum, group = "change")]
+    pub(crate) key_index: Option<Switch>,
     /// Where to find a server.
     #[command(flatten)]
     pub(crate) client: ClientArgs,

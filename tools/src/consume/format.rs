@@ -1,5 +1,6 @@
 //! The forms in which `consume` writes a record.
 
+use pyralog_client::ScarabId;
 use serde::de::IgnoredAny;
 
 use super::template::Template;
@@ -13,6 +14,8 @@ pub(crate) struct OutRecord<'a> {
     pub(crate) partition: u32,
     /// Its offset there.
     pub(crate) offset: u64,
+    /// Its id, if it was appended by a server that deals ids.
+    pub(crate) id: Option<ScarabId>,
     /// When it was created, microseconds since the Unix epoch.
     pub(crate) time_us: i64,
     /// Its key, if it has one.
@@ -63,8 +66,9 @@ impl Formatter {
 
 /// One JSON object and a newline. Bytes that are not UTF-8 stand in a field of their own, in base64.
 fn object(record: &OutRecord<'_>, embed: bool, out: &mut Vec<u8>) {
+    let id = record.id.map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
     let head = format!(
-        "{{\"partition\":{},\"offset\":{},\"time\":\"{}\"",
+        "{{\"partition\":{},\"offset\":{},\"id\":{id},\"time\":\"{}\"",
         record.partition,
         record.offset,
         rfc3339(record.time_us)
@@ -153,6 +157,7 @@ mod tests {
     const RECORD: OutRecord<'_> = OutRecord {
         partition: 1,
         offset: 5,
+        id: Some(ScarabId::from_raw(32)),
         time_us: 0,
         key: None,
         value: Some(b"{\"a\":\n1.50}"),
@@ -171,12 +176,12 @@ mod tests {
     fn json_keeps_the_value_as_text_and_the_other_form_embeds_it() {
         assert_eq!(
             written(&Formatter::Json, &RECORD),
-            "{\"partition\":1,\"offset\":5,\"time\":\"1970-01-01T00:00:00.000000Z\",\
+            "{\"partition\":1,\"offset\":5,\"id\":\"0000000000010\",\"time\":\"1970-01-01T00:00:00.000000Z\",\
              \"key\":null,\"value\":\"{\\\"a\\\":\\n1.50}\"}\n"
         );
         assert_eq!(
             written(&Formatter::JsonEmbedded, &RECORD),
-            "{\"partition\":1,\"offset\":5,\"time\":\"1970-01-01T00:00:00.000000Z\",\
+            "{\"partition\":1,\"offset\":5,\"id\":\"0000000000010\",\"time\":\"1970-01-01T00:00:00.000000Z\",\
              \"key\":null,\"value\":{\"a\": 1.50}}\n"
         );
     }
@@ -192,7 +197,7 @@ mod tests {
             Some(b"{\"a\":\xff}"),
         ];
         for value in values {
-            let record = OutRecord { key: value, value, headers: &headers, ..RECORD };
+            let record = OutRecord { id: None, key: value, value, headers: &headers, ..RECORD };
             for formatter in [Formatter::Json, Formatter::JsonEmbedded] {
                 let line = written(&formatter, &record);
                 assert_eq!(line.matches('\n').count(), 1, "{line}");

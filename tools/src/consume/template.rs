@@ -11,6 +11,7 @@ use crate::timestamp::rfc3339;
 enum Field {
     Partition,
     Offset,
+    Id,
     Time,
     TimeMs,
     Key,
@@ -18,9 +19,10 @@ enum Field {
     Size,
 }
 
-const FIELDS: [(&str, Field); 7] = [
+const FIELDS: [(&str, Field); 8] = [
     ("partition", Field::Partition),
     ("offset", Field::Offset),
+    ("id", Field::Id),
     ("time", Field::Time),
     ("time_ms", Field::TimeMs),
     ("key", Field::Key),
@@ -76,7 +78,7 @@ impl FromStr for Template {
 }
 
 impl Template {
-    /// Appends `record` in this form; a null key or value is nothing.
+    /// Appends `record` in this form; what it does not have is nothing.
     pub(super) fn write(&self, record: &OutRecord<'_>, out: &mut Vec<u8>) {
         for part in &self.0 {
             match part {
@@ -96,6 +98,7 @@ fn text_field(field: Field, record: &OutRecord<'_>) -> String {
     let written = match field {
         Field::Partition => write!(text, "{}", record.partition),
         Field::Offset => write!(text, "{}", record.offset),
+        Field::Id => record.id.map_or(Ok(()), |id| write!(text, "{id}")),
         Field::TimeMs => write!(text, "{}", record.time_us.div_euclid(1000)),
         Field::Size => write!(text, "{}", record.value.map_or(0, <[u8]>::len)),
         Field::Time => write!(text, "{}", rfc3339(record.time_us)),
@@ -126,6 +129,8 @@ fn escape(c: Option<char>) -> Result<char, String> {
 
 #[cfg(test)]
 mod tests {
+    use pyralog_client::ScarabId;
+
     use super::*;
 
     fn written(template: &str, record: &OutRecord<'_>) -> String {
@@ -137,6 +142,7 @@ mod tests {
     const RECORD: OutRecord<'_> = OutRecord {
         partition: 2,
         offset: 17,
+        id: Some(ScarabId::from_raw(33)),
         time_us: 1_500_000,
         key: Some(b"k"),
         value: Some(b"v1"),
@@ -150,14 +156,15 @@ mod tests {
             "2/17\tk=v1 2B 1500\n"
         );
         assert_eq!(written("{{{offset}}}", &RECORD), "{17}");
+        assert_eq!(written("{id}", &RECORD), "0000000000011");
         assert_eq!(written("{time}", &RECORD), "1970-01-01T00:00:01.500000Z");
         assert_eq!(written("", &RECORD), "");
     }
 
     #[test]
     fn nulls_are_nothing() {
-        let record = OutRecord { key: None, value: None, ..RECORD };
-        assert_eq!(written("[{key}|{value}|{size}]", &record), "[||0]");
+        let record = OutRecord { id: None, key: None, value: None, ..RECORD };
+        assert_eq!(written("[{id}|{key}|{value}|{size}]", &record), "[|||0]");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use pyralog_runtime::probe::{Kernel, ProcessLimit, UringFeatures};
 use pyralog_shard::DataConfig;
 
 use super::probe::{WriteProbe, write_probe};
+use crate::marks::{self, Mark};
 use crate::settings::Settings;
 
 /// Everything that was found out. A text in place of a value says why it is not known.
@@ -45,6 +46,8 @@ pub(super) struct Storage {
     pub(super) file_system: Result<String, String>,
     /// Bytes that are free there.
     pub(super) free_bytes: Result<u64, String>,
+    /// Up to which time ids were dealt from there; none if none were.
+    pub(super) marks: Result<Vec<Mark>, String>,
     /// What writing there is like; `None` if it was not tried.
     pub(super) writes: Option<Result<WriteProbe, String>>,
 }
@@ -85,6 +88,7 @@ fn storage(path: &Path, read_only: bool) -> Storage {
     Storage {
         file_system: file_system(&directory).ok_or_else(|| "unknown file system".to_owned()),
         free_bytes: crate::machine::free_bytes(&directory).map_err(|error| error.to_string()),
+        marks: marks::read(path),
         writes: (!read_only).then(|| write_probe(&directory)),
         directory,
     }

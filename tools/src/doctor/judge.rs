@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use pyralog_runtime::probe::ProcessLimit;
+use pyralog_seq::clock::{BACK_MS_MAX, DOWN_MS_MAX};
+use pyralog_seq::limits::STRIDE_MIN;
 
 use super::facts::{Clock, Facts, Storage};
 use super::probe::WriteProbe;
+use crate::id_command::unix_ms;
+use crate::marks::Mark;
 use crate::quantity::{bytes_human, duration_human, size_exact};
 use crate::timestamp::rfc3339;
 
@@ -80,6 +84,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Verdict> {
         Some(storage) => {
             verdicts.push(file_system(storage));
             verdicts.push(free_space(storage, facts.segment_bytes));
+            verdicts.push(ids(&storage.marks, facts.clock.unix_seconds));
             verdicts.extend(writes(storage));
         }
         None => verdicts.push(Verdict::new("storage", Level::Skip, "memory-only: not needed")),
@@ -164,6 +169,12 @@ fn file_size(limit: ProcessLimit, segment_bytes: u64) -> Verdict {
             "segments are {segment}: raise `ulimit -f` or set logs.segment_bytes"
         ));
     }
+    if limit.soft.is_some_and(|soft| soft < STRIDE_MIN) {
+        return Verdict::new("file size", Level::Fail, found).advice(format!(
+            "ids and counters are lengths of sparse files, of {} at least: raise `ulimit -f`",
+            size_exact(STRIDE_MIN)
+        ));
+    }
     Verdict::new("file size", Level::Ok, found)
 }
 
@@ -233,6 +244,40 @@ fn free_space(storage: &Storage, segment_bytes: u64) -> Verdict {
         }
         Ok(bytes) => Verdict::new("free space", Level::Ok, bytes_human(*bytes)),
     }
+}
+
+/// Whether the clock goes on where the ids ended, as a start of the server would judge it.
+fn ids(marks: &Result<Vec<Mark>, String>, unix_seconds: u64) -> Verdict {
+    let verdict = |level, found: &str| Verdict::new("ids", level, found);
+    let marks = match marks {
+        Ok(marks) if marks.is_empty() => return verdict(Level::Ok, "none were dealt here yet"),
+        Ok(marks) => marks,
+        Err(problem) => {
+            return verdict(Level::Fail, problem)
+                .advice("see the permissions of the data directory");
+        }
+    };
+    let unknown = marks.iter().find_map(|mark| Some((&mark.name, mark.unix_ms.as_ref().err()?)));
+    if let Some((name, problem)) = unknown {
+        return verdict(Level::Fail, &format!("{name}: {problem}")).advice(format!(
+            "restore the newer file; or move scarab/{name} out of the data directory and set ids.not_before to a \
+             time at least 5 s after the last ids, by the clock then"
+        ));
+    }
+    let highest =
+        marks.iter().filter_map(|mark| mark.unix_ms.as_ref().ok().copied()).max().unwrap_or(0);
+    let now_ms = unix_seconds.saturating_mul(1000);
+    let found = format!("dealt up to {} at most", unix_ms(highest));
+    if now_ms.saturating_add(BACK_MS_MAX) < highest {
+        return verdict(Level::Warn, &found)
+            .advice("the clock is behind that, so a server would deal ids to its own records only: set it right");
+    }
+    if now_ms > highest.saturating_add(DOWN_MS_MAX) {
+        return verdict(Level::Warn, &found).advice(
+            "that is more than 30 days ago: if the clock is right, start once with --set ids.accept_clock=true",
+        );
+    }
+    verdict(Level::Ok, &found)
 }
 
 fn writes(storage: &Storage) -> Vec<Verdict> {

@@ -95,7 +95,7 @@ fn a_running_server_is_measured_and_its_other_logs_are_left_alone() {
     let mut arguments = vec!["bench", "run", "--address", served.address(), "--out", out, "--json"];
     arguments.extend(["--warm-up", "0", "--measure", "500ms"]);
     let result = run(&arguments).json();
-    assert_eq!(result["format"], "pyralog-bench/1");
+    assert_eq!(result["format"], "pyralog-bench/2");
     assert_eq!(result["runs"][0]["server"], serde_json::Value::Null);
     let logs = served.run(&["log", "list", "--json"]).json();
     assert_eq!(logs.as_array().unwrap().len(), 1);

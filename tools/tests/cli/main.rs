@@ -6,6 +6,7 @@ mod bench;
 mod logs;
 mod process;
 mod records;
+mod sequences;
 mod serving;
 mod settings;
 mod tour;

@@ -23,13 +23,18 @@ fn wrong_flags_and_values_are_usage_errors_with_a_hint() {
 #[test]
 fn a_server_that_is_not_there_is_exit_code_3() {
     // Port 1 of loopback: nobody listens there, and the answer comes at once.
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 11] = [
         &["status"],
         &["log", "list"],
         &["log", "create", "x"],
         &["log", "delete", "x", "--yes"],
         &["consume", "x"],
         &["produce", "x"],
+        &["log", "get", "x", "key"],
+        &["id", "next"],
+        &["obelisk", "create", "x"],
+        &["obelisk", "next", "x"],
+        &["obelisk", "stat", "x"],
     ];
     for command in commands {
         let mut arguments = command.to_vec();

@@ -209,7 +209,7 @@ impl Drop for Cutter {
 }
 
 /// Runs a tool; what it says is the error if it fails.
-fn run(tool: &str, arguments: &[&str]) -> Result<(), Missing> {
+pub(crate) fn run(tool: &str, arguments: &[&str]) -> Result<(), Missing> {
     let output = Command::new(tool).args(arguments).output();
     let output = output.map_err(|error| Missing(format!("{tool}: {error}")))?;
     if output.status.success() {

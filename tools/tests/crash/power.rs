@@ -6,15 +6,12 @@
 //!
 //! A sync makes durable what others forgot to sync, so the load differs: see [`Load`].
 //!
-//! All of it happens in a mount namespace of its own, in a second process of this test: nobody else sees the mounts, and
-//! they go with the last process in it however that ends. It takes root, loop devices, ext4 and a C compiler; where one
-//! is missing the test passes and says so on standard error.
+//! All of it happens in a mount namespace of its own (`namespace`). It takes root, loop devices, ext4 and a C compiler; where
+//! one is missing the test passes and says so on standard error.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
-use std::process::Command;
 
 use fastrand::Rng;
 use pyralog_client::{Durability, LogConfig};
@@ -22,14 +19,14 @@ use pyralog_client::{Durability, LogConfig};
 use super::disk::{Cut, Disk};
 use super::server::{Ports, ServerProcess};
 use super::workload::{Failures, Verdict, Workload, Writer, append, connect, numbers, verify};
-use super::{rounds, seed};
+use super::{namespace, rounds, seed};
 
-/// Set in the process that is in the namespace.
-const INSIDE: &str = "PYRALOG_POWER_INSIDE";
+/// The test, as its process in a namespace of its own is told.
+const TEST: &str = "power::synced_records_survive_a_loss_of_power";
 
-/// What that process says when power was cut as often as it should be, and when it could not be.
-const DONE: &str = "power was cut and restored";
-const SKIPPED: &str = "SKIPPED power::synced_records_survive_a_loss_of_power";
+/// What is not known if it cannot run.
+const UNTESTED: &str =
+    "that records acknowledged `synced` outlive a file system that forgets what was not synced";
 
 /// Records whose acknowledgement means `synced` are numbered from here, others from zero: they may share a partition.
 const KEPT: Range<u64> = 1 << 32..u64::MAX;
@@ -43,57 +40,10 @@ const ROUNDS_PER_LOAD: u32 = 3;
 
 #[test]
 fn synced_records_survive_a_loss_of_power() {
-    if std::env::var_os(INSIDE).is_none() {
-        return in_its_own_namespace("power::synced_records_survive_a_loss_of_power");
-    }
-    let place = tempfile::tempdir().unwrap();
-    match Disk::try_new(place.path()) {
-        Ok(disk) => lose_power_again_and_again(disk),
-        Err(missing) => skip(&missing.0),
-    }
-}
-
-/// Runs a test of this file again, where its mounts are nobody else's.
-fn in_its_own_namespace(test: &str) {
-    let unshare = |command: &mut Command| {
-        command.output().map_err(|error| error.to_string()).and_then(|output| {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            if output.status.success() { Ok((output.stdout, said)) } else { Err(said) }
-        })
-    };
-    let arguments = ["--mount", "--propagation", "private"];
-    if let Err(why) = unshare(Command::new("unshare").args(arguments).arg("true")) {
-        return skip(&format!("no mount namespace of its own: {}", why.trim()));
-    }
-    let output = Command::new("unshare")
-        .args(arguments)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let [said, complained] =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    match complained.lines().find(|line| line.starts_with(SKIPPED)) {
-        Some(line) => tell(line),
-        None => assert!(
-            output.status.success() && said.contains(DONE),
-            "{}\n{said}\n{complained}",
-            output.status
-        ),
-    }
-}
-
-fn skip(missing: &str) {
-    tell(&format!(
-        "{SKIPPED}: {missing}. Not tested: that records acknowledged `synced` outlive a file system that forgets what \
-         was not synced. It takes root, loop devices, mkfs.ext4 and a C compiler."
-    ));
-}
-
-/// Past the test harness, which keeps what a test prints to itself unless it fails.
-fn tell(line: &str) {
-    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+    namespace::enter(TEST, UNTESTED, || {
+        let place = tempfile::tempdir().unwrap();
+        Disk::try_new(place.path()).map(lose_power_again_and_again)
+    });
 }
 
 /// What is going on when power is lost.
@@ -141,7 +91,7 @@ fn lose_power_again_and_again(disk: Disk) {
     let mut server = node.start();
     let address = server.address();
     let (mut sides, mut at_rest) = (Sides::default(), VecDeque::new());
-    let loads = (rounds().div_ceil(ROUNDS_PER_LOAD) as usize).next_multiple_of(LOADS.len());
+    let loads = (rounds(6).div_ceil(ROUNDS_PER_LOAD) as usize).next_multiple_of(LOADS.len());
     let first = node.rng.usize(..LOADS.len());
     for (number, &load) in LOADS.iter().cycle().skip(first).take(loads).enumerate() {
         let act = Act::begin(load, number, &address);
@@ -169,7 +119,6 @@ fn lose_power_again_and_again(disk: Disk) {
         log.check_and_delete(&address);
     }
     server.terminate();
-    println!("{DONE}");
 }
 
 impl Act {

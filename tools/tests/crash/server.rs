@@ -7,6 +7,15 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// What a server is started with beside the usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extra<'a> {
+    /// Further flags.
+    pub(crate) flags: &'a [&'a str],
+    /// What `ulimit -f` says: blocks of 512 or 1024 bytes, as the shell has it.
+    pub(crate) file_blocks: Option<u32>,
+}
+
 /// Shards that a test uses at most.
 const SHARDS_MAX: u16 = 4;
 
@@ -32,6 +41,16 @@ impl Ports {
         }
     }
 
+    /// Another block, which has no port of this one.
+    pub(crate) fn reserve_another(self) -> Self {
+        loop {
+            let other = Self::reserve();
+            if other.shared.abs_diff(self.shared) > SHARDS_MAX {
+                return other;
+            }
+        }
+    }
+
     /// Calls so many times, whether somebody answers or not: how long others are left to themselves, without a clock.
     pub(crate) fn call(self, count: u32) {
         for _ in 0..count {
@@ -49,7 +68,17 @@ pub(crate) struct ServerProcess {
 impl ServerProcess {
     /// Starts one and waits until it says that it listens.
     pub(crate) fn start(directory: &Path, ports: Ports, shards: u32) -> Self {
-        let mut server = Self::launch(directory, ports, shards);
+        Self::start_with(directory, ports, shards, Extra::default())
+    }
+
+    /// The same with more to it.
+    pub(crate) fn start_with(
+        directory: &Path,
+        ports: Ports,
+        shards: u32,
+        extra: Extra<'_>,
+    ) -> Self {
+        let mut server = Self::launch_with(directory, ports, shards, extra);
         let mut output = BufReader::new(server.child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("listening") {
@@ -64,13 +93,28 @@ impl ServerProcess {
 
     /// Starts one that nobody waits for.
     pub(crate) fn launch(directory: &Path, ports: Ports, shards: u32) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_pyralog"))
+        Self::launch_with(directory, ports, shards, Extra::default())
+    }
+
+    fn launch_with(directory: &Path, ports: Ports, shards: u32, extra: Extra<'_>) -> Self {
+        let binary = env!("CARGO_BIN_EXE_pyralog");
+        let mut command = match extra.file_blocks {
+            None => Command::new(binary),
+            Some(blocks) => {
+                let mut shell = Command::new("sh");
+                // The shell becomes the server, so its process id is the server's.
+                shell.args(["-c", "ulimit -f \"$0\" && exec \"$@\"", &blocks.to_string(), binary]);
+                shell
+            }
+        };
+        let child = command
             .args(["serve", "--http", "off", "--log-level", "warn"])
             .arg("--data-dir")
             .arg(directory.join("data"))
             .args(["--listen", &format!("127.0.0.1:{}", ports.shared)])
             .args(["--shards", &shards.to_string()])
             .args(["--set", "memory.io_bytes=16MiB"])
+            .args(extra.flags)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

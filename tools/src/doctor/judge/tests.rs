@@ -6,6 +6,8 @@ use super::*;
 
 const UNLIMITED: ProcessLimit = ProcessLimit { soft: None, hard: None };
 
+const NOW_SECONDS: u64 = 1_793_491_200;
+
 fn limit(bytes: u64) -> ProcessLimit {
     ProcessLimit { soft: Some(bytes), hard: Some(bytes) }
 }
@@ -25,12 +27,13 @@ fn good() -> Facts {
         processors: 4,
         shards: 4,
         memory_bytes: Some(8 << 30),
-        clock: Clock { unix_seconds: 1_793_491_200, source: Some("tsc".to_owned()) },
+        clock: Clock { unix_seconds: NOW_SECONDS, source: Some("tsc".to_owned()) },
         segment_bytes: 1 << 30,
         storage: Some(Storage {
             directory: "/data".into(),
             file_system: Ok("ext4".to_owned()),
             free_bytes: Ok(100 << 30),
+            marks: Ok(vec![]),
             writes: Some(Ok(WriteProbe {
                 p50: Duration::from_micros(120),
                 p99: Duration::from_micros(400),
@@ -78,6 +81,7 @@ fn limits_that_are_too_low_say_which_to_raise() {
     assert_eq!(trouble(|facts| facts.memlock = limit(1 << 20)), "fail memlock");
     assert_eq!(trouble(|facts| facts.memlock = limit(8 << 20)), "warn memlock");
     assert_eq!(trouble(|facts| facts.file_size = limit(1 << 20)), "fail file size");
+    assert_eq!(trouble(|facts| facts.file_size = limit(2 << 30)), "fail file size");
     assert_eq!(trouble(|facts| facts.open_files = limit(1024)), "warn open files");
     assert_eq!(trouble(|facts| facts.shards = 8), "warn processors");
     assert_eq!(trouble(|facts| facts.memory_bytes = Some(1 << 28)), "warn memory");
@@ -116,4 +120,22 @@ fn syncs_too_slow_or_too_fast_are_noticed() {
     };
     assert_eq!(with(5_000, 30_000), "warn sync latency");
     assert_eq!(with(2, 9), "warn sync latency");
+}
+
+#[test]
+fn the_clock_must_go_on_where_the_ids_ended() {
+    let mark = |unix_ms| Mark { name: "shard-0".to_owned(), unix_ms };
+    let at = |seconds: u64| mark(Ok(seconds * 1000));
+    let of = |marks: Vec<Mark>| ids(&Ok(marks), NOW_SECONDS).level;
+    assert_eq!(of(vec![at(NOW_SECONDS + 4), at(7)]), Level::Ok);
+    assert_eq!(of(vec![at(NOW_SECONDS - 86_400 * 29)]), Level::Ok);
+    assert_eq!(of(vec![at(7), at(NOW_SECONDS + 6)]), Level::Warn, "the clock went back");
+    assert_eq!(
+        of(vec![at(NOW_SECONDS - 86_400 * 31)]),
+        Level::Warn,
+        "the server was down for long"
+    );
+    assert_eq!(of(vec![at(NOW_SECONDS), mark(Err("damaged".to_owned()))]), Level::Fail);
+    let unreadable = trouble(|facts| storage(facts).marks = Err("EACCES".to_owned()));
+    assert_eq!(unreadable, "fail ids");
 }
