@@ -132,6 +132,18 @@ impl Counter {
         Ok(Self::over(file))
     }
 
+    /// Opens the counter `name` in `directory`, which was made before: see [`ObeliskFile::open_made`].
+    ///
+    /// # Errors
+    /// As [`ObeliskFile::open_made`].
+    ///
+    /// # Panics
+    /// Outside a core.
+    pub async fn open_made(directory: impl AsRef<Path>, name: &str) -> Result<Self, ObeliskError> {
+        let (file, _) = ObeliskFile::open_made(directory, name).await?;
+        Ok(Self::over(file))
+    }
+
     /// Opens it whatever is found, above `value` and everything that was found: see [`ObeliskFile::raise_to`].
     ///
     /// # Errors

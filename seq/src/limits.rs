@@ -85,7 +85,7 @@ pub fn limits() -> Vec<Limit> {
         row("seq.take_count_max", TAKE_COUNT_MAX, "numbers", "as in a request"),
         row("seq.block_default", BLOCK_DEFAULT, "numbers", "65 M/s at a sync of 1 ms"),
         row("seq.block_max", BLOCK_MAX, "numbers", "what a crash may skip"),
-        row("seq.interval_max", interval_ms, "ms", "what a loss of power may repeat"),
+        row("seq.interval_max", interval_ms, "ms", "what a crash may repeat"),
         row("seq.waiting_max", WAITING_MAX as u64, "requests", "64 connections with 16 each"),
         row("seq.deal_count_max", DEAL_COUNT_MAX.into(), "ids", "an eighth of a second of a slot"),
         row("seq.ready_count_max", READY_COUNT_MAX, "ids", "one for each record of an append"),

@@ -95,9 +95,25 @@ impl ObeliskFile {
     ) -> Result<(Self, u64), ObeliskError> {
         options.check();
         Self::take(directory.as_ref(), name, move |directory, name| {
-            Store::open(directory, name, options)
+            Store::open(directory, name, Some(options))
         })
         .await
+    }
+
+    /// Opens the obelisk `name` in `directory`, which was made before. One whose creation was cut short has no mode yet, so
+    /// it is not made here: whoever wants it asks for its creation again.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); `NotMade`.
+    ///
+    /// # Panics
+    /// Outside a core.
+    pub async fn open_made(
+        directory: impl AsRef<Path>,
+        name: &str,
+    ) -> Result<(Self, u64), ObeliskError> {
+        Self::take(directory.as_ref(), name, |directory, name| Store::open(directory, name, None))
+            .await
     }
 
     /// Opens it as [`open`](Self::open) does, but whatever is found there, and goes to `value`, or above everything that

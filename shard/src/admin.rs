@@ -3,6 +3,7 @@
 use pyralog_http::{AdminSource, Readiness, Unavailable};
 use pyralog_runtime::mesh::Outside;
 use pyralog_runtime::time::{self, Monotonic};
+use pyralog_seq::pharaoh::Role;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -10,7 +11,7 @@ use crate::config::{DataConfig, ServerConfig};
 use crate::data_dir::Identity;
 use crate::limits::SNAPSHOT_WAIT;
 use crate::message::{Message, SnapshotReply};
-use crate::metrics::{Counter, NodeSnapshot, PartitionSnapshot, ShardSnapshot, text};
+use crate::metrics::{Counter, IdsSnapshot, NodeSnapshot, PartitionSnapshot, ShardSnapshot, text};
 
 /// The admin listener's view of the node; lives on the admin listener's thread.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct Admin {
     outside: Outside<Message>,
     identity: Identity,
     node: String,
+    role: Role,
     data: String,
     started: Monotonic,
 }
@@ -33,7 +35,7 @@ impl Admin {
             DataConfig::MemoryOnly { .. } => "memory only".into(),
         };
         let node = config.node_name.clone();
-        Self { outside, identity, node, data, started: time::now() }
+        Self { outside, identity, node, role: config.role, data, started: time::now() }
     }
 
     /// Asks all cores at once, and waits for each.
@@ -79,7 +81,7 @@ impl AdminSource for Admin {
 
     async fn status(&self) -> Result<String, Unavailable> {
         let snapshot = self.snapshot().await?;
-        let status = Status::of(&snapshot, &self.data);
+        let status = Status::of(&snapshot, (&self.data, self.role));
         serde_json::to_string_pretty(&status).map_err(|error| Unavailable(error.to_string()))
     }
 }
@@ -91,18 +93,19 @@ struct Status<'s> {
     node: &'s str,
     node_id: u64,
     cluster_id: u64,
+    role: String,
     data: &'s str,
     uptime_seconds: u64,
     ready: bool,
     problems: Vec<String>,
     logs: u64,
     catalog_version: u64,
-    shards: Vec<ShardStatus>,
+    shards: Vec<ShardStatus<'s>>,
     partitions: Vec<PartitionStatus<'s>>,
 }
 
 #[derive(Debug, Serialize)]
-struct ShardStatus {
+struct ShardStatus<'s> {
     shard: usize,
     connections: u64,
     partitions: usize,
@@ -111,6 +114,18 @@ struct ShardStatus {
     bytes_written: u64,
     bytes_read: u64,
     in_flight_bytes: u64,
+    ids: IdsStatus<'s>,
+}
+
+/// What the shard deals ids from. `pyralog obelisk stat` reads this.
+#[derive(Debug, Serialize)]
+struct IdsStatus<'s> {
+    slots: u64,
+    dealt: u64,
+    ahead_ms: u64,
+    high_water_unix_ms: u64,
+    clock_astray_ms: i64,
+    problem: &'s str,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,7 +144,7 @@ struct PartitionStatus<'s> {
 }
 
 impl<'s> Status<'s> {
-    fn of(snapshot: &'s NodeSnapshot, data: &'s str) -> Self {
+    fn of(snapshot: &'s NodeSnapshot, (data, role): (&'s str, Role)) -> Self {
         let problems = snapshot.problems();
         let first = snapshot.shards.first();
         Self {
@@ -137,6 +152,7 @@ impl<'s> Status<'s> {
             node: &snapshot.node,
             node_id: snapshot.node_id,
             cluster_id: snapshot.cluster_id,
+            role: role.to_string(),
             data,
             uptime_seconds: snapshot.uptime_seconds,
             ready: problems.is_empty(),
@@ -149,8 +165,8 @@ impl<'s> Status<'s> {
     }
 }
 
-impl ShardStatus {
-    fn of(shard: &ShardSnapshot) -> Self {
+impl<'s> ShardStatus<'s> {
+    fn of(shard: &'s ShardSnapshot) -> Self {
         let counter = |counter: Counter| shard.counters[counter as usize];
         Self {
             shard: shard.shard,
@@ -161,6 +177,20 @@ impl ShardStatus {
             bytes_written: counter(Counter::WriteBytes),
             bytes_read: counter(Counter::ReadBytes),
             in_flight_bytes: shard.in_flight_bytes,
+            ids: IdsStatus::of(&shard.ids),
+        }
+    }
+}
+
+impl<'s> IdsStatus<'s> {
+    fn of(ids: &'s IdsSnapshot) -> Self {
+        Self {
+            slots: ids.slots,
+            dealt: ids.dealt,
+            ahead_ms: ids.ahead_ms,
+            high_water_unix_ms: ids.high_water_unix_ms,
+            clock_astray_ms: ids.clock_astray_ms,
+            problem: &ids.problem,
         }
     }
 }

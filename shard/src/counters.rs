@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use pyralog_runtime::channel::Event;
-use pyralog_runtime::file;
+use pyralog_runtime::{IoErrorKind, file};
 use pyralog_seq::counter::{Counter, CounterError};
 use pyralog_seq::obelisk::Mode;
 use pyralog_seq::obelisk_file::{self, ObeliskError, Options, Stat};
@@ -394,6 +394,7 @@ fn obelisk_error(name: &str, error: &ObeliskError) -> ErrorReply {
             ErrorCode::CounterBehind
         }
         ObeliskError::Refused(_) => ErrorCode::NoSpace,
+        ObeliskError::Unopened(cause) if cause.kind() == IoErrorKind::NoSpace => ErrorCode::NoSpace,
         ObeliskError::Unopened(_) | ObeliskError::AlreadyOpen { .. } => ErrorCode::ReadFailed,
         ObeliskError::Exhausted => ErrorCode::InvalidRequest,
         ObeliskError::Newer { .. } | ObeliskError::BadName { .. } => ErrorCode::Internal,

@@ -191,7 +191,7 @@ codes! {
         "the node's role does not include this: ask a node of the other role";
     /// The log keeps no index of its keys.
     KeysNotIndexed = 314, Never,
-        "the log keeps no index of its keys: create it with key-index = true";
+        "the log keeps no index of its keys: create it with one, or alter it to have one";
 
     /// The sequence number is above the next expected one: an earlier batch is missing.
     SequenceGap = 400, Same,

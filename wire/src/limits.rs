@@ -207,7 +207,7 @@ const LOCAL: &[Limit] = &[
         "COUNTER_INTERVAL_MS_DEFAULT",
         COUNTER_INTERVAL_MS_DEFAULT as u64,
         "milliseconds",
-        "what a loss of power may repeat",
+        "what a crash may repeat",
     ),
     limit("MEMORY_BYTES_DEFAULT", MEMORY_BYTES_DEFAULT, "bytes", "a laptop has it to spare"),
     limit("HANDSHAKE_TIMEOUT_MS", HANDSHAKE_TIMEOUT_MS as u64, "milliseconds", "a slow link"),

@@ -44,6 +44,11 @@ pub enum ObeliskError {
         /// The version of the sidecar.
         version: u16,
     },
+    /// There is none: its creation was cut short, or never begun.
+    NotMade {
+        /// Its directory.
+        directory: PathBuf,
+    },
     /// The numbers of 64 bits are used up.
     Exhausted,
     /// The system said no: a full disk, a limit. Nothing has changed, and it may be tried again.
@@ -94,6 +99,9 @@ impl fmt::Display for ObeliskError {
                 "the sidecar of {} is of version {version}, which this program does not know",
                 directory.display()
             ),
+            Self::NotMade { directory } => {
+                write!(f, "{} holds no counter: its creation was cut short", directory.display())
+            }
             Self::Exhausted => f.write_str("the numbers of 64 bits are used up"),
             Self::Refused(error) => write!(f, "{error}; nothing has changed"),
             Self::Unopened(error) => error.fmt(f),

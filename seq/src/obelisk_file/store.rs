@@ -65,11 +65,18 @@ struct Stock {
 }
 
 impl Store {
-    /// Opens the obelisk `name` in `parent`, or makes it.
-    pub(super) fn open(parent: &Path, name: &str, options: Options) -> Result<Self, ObeliskError> {
+    /// Opens the obelisk `name` in `parent`, or makes it if there are `options` for that.
+    pub(super) fn open(
+        parent: &Path,
+        name: &str,
+        options: Option<Options>,
+    ) -> Result<Self, ObeliskError> {
         let mut stock = Stock::take(parent, name)?;
         match stock.facts.decide() {
-            Decision::Create => stock.create(parent, options),
+            Decision::Create => match options {
+                Some(options) => stock.create(parent, options),
+                None => Err(ObeliskError::NotMade { directory: stock.directory }),
+            },
             Decision::GoOn { value, sidecar } => {
                 let (generation, newest) = stock.files.pop().expect("a value has a file");
                 if !stock.files.is_empty() {

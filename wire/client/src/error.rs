@@ -327,13 +327,13 @@ impl ClientError {
             }
             Self::SlotConflict { slot, nodes: [first, second] } => write!(
                 f,
-                "slot {slot} belongs to node {:x} ({}), and node {:x} ({}) deals from it too: their ids may be \
+                "slot {slot} belongs to node {} ({}), and node {} ({}) deals from it too: their ids may be \
                  duplicates. Give each node slots of its own, restart them, then this program",
                 first.0, first.1, second.0, second.1
             ),
             Self::MixedClusters { clusters: [first, second] } => write!(
                 f,
-                "{} is of cluster {:x}, and {} of cluster {:x}: ids are unique within one cluster only. Give \
+                "{} is of cluster {}, and {} of cluster {}: ids are unique within one cluster only. Give \
                  addresses of one; if a server lost its data, make the id source again",
                 first.1, first.0, second.1, second.0
             ),

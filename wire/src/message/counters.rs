@@ -19,7 +19,7 @@ pub enum CounterMode {
     Always,
     /// As [`CounterMode::Always`], with one sync for all requests that wait.
     Group,
-    /// Made durable in the background: a loss of power repeats what was dealt since. For caches only.
+    /// Made durable in the background: a crash repeats what was dealt since. For caches only.
     UnsafeInterval,
     /// Kept in memory only: begins again with the process.
     Memory,
