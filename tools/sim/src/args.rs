@@ -62,6 +62,12 @@ pub(crate) struct Args {
     /// No creation, change and deletion of logs.
     #[arg(long)]
     no_churn: bool,
+    /// No requests for ids.
+    #[arg(long)]
+    no_ids: bool,
+    /// Only these of the seed's counters, by name; `none` for none.
+    #[arg(long, value_name = "COUNTER,…", value_delimiter = ',')]
+    counters: Option<Vec<String>>,
     /// So many milliseconds of faults.
     #[arg(long, value_name = "MS")]
     safety_ms: Option<u64>,
@@ -128,6 +134,12 @@ impl Args {
         if self.no_churn {
             scenario.churn = false;
         }
+        if self.no_ids {
+            scenario.ids = false;
+        }
+        if let Some(names) = &self.counters {
+            narrow_counters(&mut scenario, names)?;
+        }
         if let Some(ms) = self.safety_ms {
             scenario.safety = Duration::from_millis(ms);
         }
@@ -152,5 +164,15 @@ fn narrow_logs(scenario: &mut Scenario, wanted: &[String]) -> Result<(), String>
         logs.push(log);
     }
     scenario.logs = logs;
+    Ok(())
+}
+
+fn narrow_counters(scenario: &mut Scenario, wanted: &[String]) -> Result<(), String> {
+    let wanted = || wanted.iter().filter(|name| !name.eq_ignore_ascii_case("none"));
+    let there: Vec<_> = scenario.counters.iter().map(|counter| counter.name.clone()).collect();
+    if let Some(name) = wanted().find(|name| !there.contains(name)) {
+        return Err(format!("seed {} has no {name:?}, but {there:?}", scenario.seed));
+    }
+    scenario.counters.retain(|counter| wanted().any(|name| *name == counter.name));
     Ok(())
 }

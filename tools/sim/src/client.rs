@@ -27,6 +27,7 @@ mod link;
 mod producer;
 mod raw;
 mod reader;
+mod sequences;
 #[cfg(test)]
 mod tests;
 

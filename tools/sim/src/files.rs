@@ -36,7 +36,7 @@ pub struct FileClass {
 
 /// Faults that announce themselves (errors, short transfers, full disks, slow ones) and crashes: every class survives
 /// them. Faults that do not are below. The first class that matches is the file's.
-pub const CLASSES: [FileClass; 8] = [
+pub const CLASSES: [FileClass; 11] = [
     FileClass {
         name: "index",
         matches: |path| has_extension(path, "idx"),
@@ -72,6 +72,24 @@ pub const CLASSES: [FileClass; 8] = [
         matches: |path| named(path, "node.toml"),
         silent: Duty::Detect,
         why: "the server refuses to start and says that it is damaged",
+    },
+    FileClass {
+        name: "mark of ids",
+        matches: |path| under(path, "scarab") && named(path, "sidecar"),
+        silent: Duty::Detect,
+        why: "checked by its own checksum; the core deals no ids and takes no records until somebody answers for them",
+    },
+    FileClass {
+        name: "sidecar of a counter",
+        matches: |path| under(path, "obelisk") && named(path, "sidecar"),
+        silent: Duty::Detect,
+        why: "checked by its own checksum; the counter is refused until it is raised",
+    },
+    FileClass {
+        name: "length",
+        matches: |path| has_extension(path, "obelisk"),
+        silent: Duty::Survive,
+        why: "has no bytes that could change; one that comes back shorter is known by its sidecar",
     },
     FileClass {
         name: "lock",
@@ -123,6 +141,12 @@ pub fn target(path: &Path) -> Target {
     if under(path, "catalog") {
         return Target::Catalog;
     }
+    if under(path, "scarab") {
+        return Target::Marks;
+    }
+    if under(path, "obelisk") {
+        return Target::Counters;
+    }
     let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
     let logs = parts.iter().position(|part| *part == "logs");
     let place = logs.and_then(|at| {
@@ -137,6 +161,9 @@ pub fn target(path: &Path) -> Target {
 pub const ROT: &str = "bit rot";
 /// Up to a page reads as something else.
 pub const WIDE_ROT: &str = "rotten sectors";
+
+/// A file is as it was long before.
+pub const OLD_FILE: &str = "an old file";
 
 /// The name of a fault.
 #[must_use]
@@ -163,6 +190,12 @@ mod tests {
         assert_eq!(of("/data/logs/7/2/checkpoint"), ("checkpoint", place));
         assert_eq!(of("/data/catalog/00000000000000000000.seg"), ("catalog", Target::Catalog));
         assert_eq!(of("/data/recycle/0/00ff.seg"), ("recycled segment", Target::Other));
+        assert_eq!(of("/data/scarab/shard-0/sidecar"), ("mark of ids", Target::Marks));
+        assert_eq!(of("/data/scarab/shard-0/00000000.obelisk"), ("length", Target::Marks));
+        let of_counter = ("sidecar of a counter", Target::Counters);
+        assert_eq!(of("/data/obelisk/orders/sidecar"), of_counter);
+        let staged = ("staged or set aside", Target::Counters);
+        assert_eq!(of("/data/obelisk/orders/sidecar.tmp"), staged);
         assert_eq!(of("/data/node.toml"), ("node file", Target::Other));
     }
 

@@ -25,10 +25,17 @@
 //! - A [`Kind::FinalRead`] is recorded only if the partition's `high` had reached its `end` before the first question.
 //! - Nothing is recorded of the watermarks of a partition that could not be opened: they are made up.
 //! - What a log is created with is recorded as the server takes it: on a node without a disk, [`Storage::Memory`].
+//! - [`Kind::CounterAsked`] comes before its [`Kind::CounterAnswered`], and before the first byte leaves. One without an
+//!   answer may have taken its numbers, or may yet.
+//! - A [`Read`] without [`Read::ids`] says nothing about ids.
 //! - Record identities are never used for two different records.
 
 use std::fmt;
 use std::ops::Range;
+
+pub use sequences::{CounterAnswer, CounterAsk, CounterMode, CounterState, IdRun, IdsDealt};
+
+mod sequences;
 
 /// The client of events that no client caused.
 pub const WORLD: u32 = u32::MAX;
@@ -224,6 +231,8 @@ pub struct Read {
     pub from: u64,
     /// The records at and after `from`: those of the first batch before `from` are left out.
     pub records: Vec<Seen>,
+    /// The ids of the records that are sound, batch by batch.
+    pub ids: Vec<IdRun>,
     /// Where the answer says to go on.
     pub next: u64,
     /// The oldest offset, as the answer says.
@@ -295,6 +304,10 @@ pub enum Target {
     Partition(Place),
     /// The log of the catalog.
     Catalog,
+    /// The high-water marks of ids.
+    Marks,
+    /// The files of counters.
+    Counters,
     /// Another file.
     Other,
 }
@@ -371,6 +384,40 @@ pub enum Kind {
         /// What it holds.
         bytes: u64,
     },
+    /// The id service dealt a run of ids.
+    IdsDealt(IdsDealt),
+    /// The id service refused.
+    IdsRefused {
+        /// Taken before they were asked for.
+        begun: Mark,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A counter was asked for something.
+    CounterAsked {
+        /// Unique among the questions to counters.
+        request: u64,
+        /// The name of the counter.
+        name: String,
+        /// What.
+        ask: CounterAsk,
+    },
+    /// It answered, or the client gave up.
+    CounterAnswered {
+        /// Which question.
+        request: u64,
+        /// How.
+        answer: CounterAnswer,
+    },
+    /// A list of counters was answered.
+    CountersSeen {
+        /// Taken before it was asked for.
+        begun: Mark,
+        /// Names, and how those stand that can be opened.
+        counters: Vec<(String, Option<CounterState>)>,
+    },
+    /// The disk that was replaced was one of a node whose slots go on: ids are those of one cluster still.
+    SlotsTakenOver,
     /// The process of the database ended, or what is below it did while there was none.
     Ended {
         /// How.
@@ -489,7 +536,7 @@ impl History {
         self.appends
     }
 
-    /// A number for a question to the catalog that no other has, for [`Kind::CatalogAsked`].
+    /// A number for a question that no other has, for [`Kind::CatalogAsked`] and [`Kind::CounterAsked`].
     pub fn next_request(&mut self) -> u64 {
         self.requests += 1;
         self.requests

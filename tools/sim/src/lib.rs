@@ -5,7 +5,7 @@
 //! - [`record`]: values that say which record they are.
 //! - [`oracle`]: the properties that every history must have.
 //! - [`scenario`]: what a seed means; [`shrink`] makes one smaller, [`repro`] says how to run it again.
-//! - [`server`], [`files`]: the server under test, and what its files owe us.
+//! - [`server`], [`files`], [`marks`]: the server under test, what its files owe us, and what others do to them.
 //! - [`timeline`]: a run as a picture.
 //! - [`nemesis`]: strikes; [`workload`]: what clients do; [`run`]: one world from beginning to judgement.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@
 pub mod client;
 pub mod files;
 pub mod history;
+pub mod marks;
 pub mod nemesis;
 pub mod oracle;
 pub mod record;

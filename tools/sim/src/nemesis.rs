@@ -141,6 +141,9 @@ impl Nemesis {
             if self.scenario.has(Fault::BitRot) && self.rng.below(3) == 0 {
                 self.rot(server);
             }
+            if self.rng.below(2) == 0 {
+                server.answer_for_marks();
+            }
             let shards = self.shards();
             server.boot(shards);
         }
@@ -172,12 +175,14 @@ impl Nemesis {
                 let pause = self.a_while(5_000);
                 self.sim.pause(client, pause);
             }
-            Fault::ClockJump => {
-                let nodes = self.nodes();
-                let node = nodes[self.index(nodes.len())];
-                let by_ms = i64::try_from(self.rng.below(20_000)).unwrap_or(0) - 10_000;
-                self.sim.jump_clock(node, by_ms * 1_000);
-                server.clock_jumped(by_ms * 1_000);
+            Fault::ClockJump | Fault::ClockLeap | Fault::OtherHost | Fault::TakeOver => {
+                self.strike_clock(fault, server);
+            }
+            Fault::CameBackShorter => {
+                if self.rng.below(2) == 0 {
+                    server.kill();
+                }
+                server.bring_back_shorter(&mut self.rng);
             }
             Fault::NetCut => self.cut(now),
             Fault::NoSpace => {
@@ -201,6 +206,61 @@ impl Nemesis {
             }
             _ => unreachable!("{fault} strikes by itself"),
         }
+    }
+
+    /// What sets a clock wrong, by itself or because it is that of another machine.
+    fn strike_clock(&mut self, fault: Fault, server: &mut Server) {
+        match fault {
+            Fault::ClockJump => {
+                let nodes = self.nodes();
+                let node = nodes[self.index(nodes.len())];
+                let by_ms = i64::try_from(self.rng.below(20_000)).unwrap_or(0) - 10_000;
+                self.sim.jump_clock(node, by_ms * 1_000);
+                server.clock_jumped(by_ms * 1_000);
+            }
+            Fault::ClockLeap => {
+                let by_us = self.leap();
+                server.leap(by_us);
+            }
+            Fault::OtherHost => {
+                if self.rng.below(2) == 0 {
+                    server.lose_power();
+                } else {
+                    server.kill();
+                }
+                let by_us = if self.rng.below(4) == 0 { self.days() } else { self.leap() };
+                server.leap(by_us);
+            }
+            Fault::TakeOver => {
+                if self.rng.below(3) == 0 {
+                    server.take_over();
+                    let by_us = self.leap();
+                    server.leap(by_us);
+                }
+            }
+            _ => unreachable!("{fault} leaves clocks alone"),
+        }
+    }
+
+    /// Microseconds: about an hour in either direction, on both sides of what is taken for an hour, or up to two.
+    fn leap(&mut self) -> i64 {
+        let ms = match self.rng.below(3) {
+            0 => 3_600_000 + self.rng.below(20_000) - 10_000,
+            1 => 3_000 + self.rng.below(60_000),
+            _ => self.rng.below(7_200_000),
+        };
+        self.either_way(ms)
+    }
+
+    /// Microseconds: some weeks in either direction.
+    fn days(&mut self) -> i64 {
+        let ms = self.rng.below(45 * 86_400_000);
+        self.either_way(ms)
+    }
+
+    fn either_way(&mut self, ms: u64) -> i64 {
+        let us = i64::try_from(ms * 1_000).expect("some weeks");
+        if self.rng.below(2) == 0 { us } else { -us }
     }
 
     /// Bits of some file rot.
@@ -242,7 +302,11 @@ impl Nemesis {
     }
 
     /// Takes everything back that goes on: from here on nothing is broken on purpose.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, server: &mut Server) {
+        // Mostly somebody looks after the clock; a server has to live with one that stays wrong as well.
+        if self.rng.below(3) > 0 {
+            server.set_clock_right();
+        }
         self.sim.set_disk_faults(self.server, DiskFaults::default());
         self.sim.set_disk_capacity(self.server, None);
         self.sim.set_file_size_limit(self.server, None);

@@ -3,7 +3,7 @@
 //! Each property is a file of its own, apart from the code that it judges, and says why it must hold. An oracle reads a
 //! history and nothing else, so it is tested with histories that are written by hand: clean ones that it passes, and for
 //! every kind of violation one that it must not. What the oracles share, and why they never complain about what may
-//! happen, is in `evidence`.
+//! happen, is in `evidence`; what those about ids and those about counters share is in `ids` and `counters`.
 //!
 //! A new property is a file with a function from the evidence to violations and a line in [`all`].
 
@@ -14,23 +14,33 @@ use evidence::Evidence;
 
 mod atomicity;
 mod catalog;
+mod clock_astray;
 mod content;
+mod counter_states;
+mod counters;
 mod damage;
 mod duplicates;
 mod durability;
 mod evidence;
 mod high_watermark;
 mod honesty;
+mod id_order;
+mod ids;
 mod low_watermark;
 mod memory_budget;
+mod number_gaps;
+mod number_order;
 mod offsets;
 mod panics;
 mod progress;
 mod reads;
+mod record_ids;
 #[cfg(test)]
 mod story;
 #[cfg(test)]
 mod tests;
+mod unique_ids;
+mod unique_numbers;
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +96,8 @@ pub const fn all() -> &'static [Oracle] {
         content,
         durability,
         offsets,
+        unique_ids,
+        unique_numbers,
         duplicates,
         atomicity,
         honesty,
@@ -95,6 +107,12 @@ pub const fn all() -> &'static [Oracle] {
         high_watermark,
         memory_budget,
         catalog,
+        record_ids,
+        id_order,
+        number_order,
+        number_gaps,
+        counter_states,
+        clock_astray,
         progress,
     ]
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod notes;
+mod sequences;
 mod world;
 
 use std::fmt::Display;

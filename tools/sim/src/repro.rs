@@ -33,6 +33,14 @@ pub fn line(scenario: &Scenario) -> String {
     if scenario.churn != drawn.churn {
         line.push_str(" --no-churn");
     }
+    if scenario.ids != drawn.ids {
+        line.push_str(" --no-ids");
+    }
+    if scenario.counters != drawn.counters {
+        let names: Vec<_> = scenario.counters.iter().map(|counter| &*counter.name).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(",") };
+        put(&mut line, format_args!(" --counters {names}"));
+    }
     if scenario.safety != drawn.safety {
         put(&mut line, format_args!(" --safety-ms {}", scenario.safety.as_millis()));
     }
@@ -55,12 +63,19 @@ mod tests {
 
     #[test]
     fn what_was_narrowed_is_in_the_line() {
-        let mut scenario = Scenario::draw(5);
+        let mut drawn = (0..1_000).map(Scenario::draw);
+        let wide =
+            |drawn: &Scenario| drawn.ids && !drawn.counters.is_empty() && !drawn.faults.is_empty();
+        let mut scenario = drawn.find(wide).unwrap();
         scenario.faults.clear();
         scenario.clients += 1;
         scenario.logs[0].config.partitions = 9;
+        scenario.ids = false;
+        scenario.counters.clear();
         let line = line(&scenario);
-        for part in [" --faults none", " --clients ", " --logs log-0:9"] {
+        for part in
+            [" --faults none", " --clients ", " --logs log-0:9", " --no-ids", " --counters none"]
+        {
             assert!(line.contains(part), "{line}");
         }
     }

@@ -90,6 +90,8 @@ impl Run {
             address: server.address(),
             logs: scenario.logs.clone(),
             churn: scenario.churn,
+            ids: scenario.ids,
+            counters: scenario.counters.clone(),
             seed: scenario.seed,
             history: Rc::clone(&history),
             finishing: Cell::new(false),
@@ -129,7 +131,7 @@ impl Run {
 
     /// Nothing is broken any more: the server serves, the clients finish, everything that was promised is there.
     fn liveness(&mut self) {
-        self.nemesis.stop();
+        self.nemesis.stop(&mut self.server);
         record(&self.history, Kind::FaultsStopped);
         // What failed for good needs a restart, as the errors say; a node that lost a file to the full disk as well.
         if self.scenario.faults.iter().any(|fault| wants_restart(*fault)) {
@@ -177,6 +179,7 @@ impl Run {
             // One that refuses to start says so, and will again.
             if run.server.state() == State::Down && !tried {
                 tried = true;
+                run.server.answer_for_marks();
                 run.server.boot(run.scenario.shards);
             }
             // One that the nemesis has asked to stop ends first.
@@ -263,6 +266,7 @@ fn wants_restart(fault: Fault) -> bool {
             | Fault::BitRot
             | Fault::Misdirected
             | Fault::LostWrite
+            | Fault::CameBackShorter
     )
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use pyralog_log::durability::Durability;
 use pyralog_runtime::rng::Rng;
+use pyralog_wire::limits::COUNTER_BLOCK_DEFAULT;
+use pyralog_wire::message::{CounterConfig, CounterMode};
 use pyralog_wire::{LogConfig, LogStorage};
 
 use crate::record::Lengths;
@@ -38,8 +40,14 @@ pub enum Fault {
     PauseClient,
     /// Wall clocks jump.
     ClockJump,
+    /// The server's wall clock is set wrong by an hour or more, in either direction.
+    ClockLeap,
     /// Wall clocks run fast or slow.
     ClockSkew,
+    /// The data directory goes on in another machine, whose clock shows another time.
+    OtherHost,
+    /// The slots of a machine that is lost with its disk are given to another, whose clock shows another time.
+    TakeOver,
     /// Segments take up to seconds.
     NetDelay,
     /// Connections break at any byte.
@@ -68,11 +76,13 @@ pub enum Fault {
     Misdirected,
     /// Writes are not carried out.
     LostWrite,
+    /// The file of a counter, or of the mark of ids, comes back as it was long before.
+    CameBackShorter,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::Kill,
         Self::PowerLoss,
         Self::PowerLossBetweenCalls,
@@ -83,7 +93,10 @@ impl Fault {
         Self::Pause,
         Self::PauseClient,
         Self::ClockJump,
+        Self::ClockLeap,
         Self::ClockSkew,
+        Self::OtherHost,
+        Self::TakeOver,
         Self::NetDelay,
         Self::NetReset,
         Self::ConnectFail,
@@ -98,6 +111,7 @@ impl Fault {
         Self::BitRot,
         Self::Misdirected,
         Self::LostWrite,
+        Self::CameBackShorter,
     ];
 
     /// Chance in percent that a scenario has it. What damages stored bytes is rarer: it weakens what may be asked of
@@ -105,8 +119,14 @@ impl Fault {
     fn chance(self) -> u64 {
         match self {
             Self::Kill | Self::PowerLoss | Self::OtherShards => 50,
-            Self::Wipe | Self::BitRot | Self::Misdirected | Self::LostWrite => 8,
+            Self::Wipe
+            | Self::TakeOver
+            | Self::CameBackShorter
+            | Self::BitRot
+            | Self::Misdirected
+            | Self::LostWrite => 8,
             Self::WriteError | Self::ReadError | Self::SyncError | Self::FileTooLarge => 15,
+            Self::ClockLeap | Self::OtherHost => 12,
             _ => 25,
         }
     }
@@ -141,6 +161,15 @@ pub struct LogPlan {
     pub lengths: Lengths,
 }
 
+/// A counter that clients take from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CounterPlan {
+    /// Its name.
+    pub name: String,
+    /// What it is created with.
+    pub config: CounterConfig,
+}
+
 /// Everything that a run is made of.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Scenario {
@@ -156,6 +185,10 @@ pub struct Scenario {
     pub logs: Vec<LogPlan>,
     /// Whether clients also create, alter and delete logs.
     pub churn: bool,
+    /// Whether clients ask for ids.
+    pub ids: bool,
+    /// Counters that the clients take from.
+    pub counters: Vec<CounterPlan>,
     /// How long faults strike.
     pub safety: Duration,
     /// Which.
@@ -177,6 +210,8 @@ impl Scenario {
             clients: 1 + below(&mut rng, 3),
             logs,
             churn: rng.below(3) == 0,
+            ids: rng.below(3) > 0,
+            counters: (0..rng.below(4)).map(|at| draw_counter(&mut rng, at, memory_only)).collect(),
             safety: Duration::from_millis(500 + rng.below(6_000)),
             faults: BTreeSet::new(),
         };
@@ -219,6 +254,9 @@ fn touches_disk(fault: Fault) -> bool {
             | Fault::BitRot
             | Fault::Misdirected
             | Fault::LostWrite
+            | Fault::OtherHost
+            | Fault::TakeOver
+            | Fault::CameBackShorter
     )
 }
 
@@ -249,16 +287,34 @@ fn draw_log(rng: &mut Rng, number: u64, memory_only: bool) -> LogPlan {
     LogPlan { name: format!("log-{number}"), config, lengths }
 }
 
+fn draw_counter(rng: &mut Rng, number: u64, memory_only: bool) -> CounterPlan {
+    let mode = match rng.below(8) {
+        _ if memory_only => CounterMode::Memory,
+        0 | 1 => CounterMode::Always,
+        2 => CounterMode::Group,
+        3 => CounterMode::UnsafeInterval,
+        4 => CounterMode::Memory,
+        _ => CounterMode::Reserve,
+    };
+    let config = CounterConfig {
+        mode,
+        block: [1, 2, 10, 1_000, COUNTER_BLOCK_DEFAULT][below(rng, 5)],
+        interval_ms: u32::try_from(1 + rng.below(300)).expect("below a second"),
+    };
+    CounterPlan { name: format!("counter-{number}"), config }
+}
+
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.memory_only { "memory-only server" } else { "server" };
         write!(
             f,
-            "seed {}: {kind} of {} shards, {} clients, {} logs, {:?} of faults:",
+            "seed {}: {kind} of {} shards, {} clients, {} logs, {} counters, {:?} of faults:",
             self.seed,
             self.shards,
             self.clients,
             self.logs.len(),
+            self.counters.len(),
             self.safety,
         )?;
         for fault in &self.faults {
@@ -296,6 +352,18 @@ mod tests {
             for log in Scenario::draw(seed).logs {
                 log.config.check().unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn counters_are_ones_that_a_server_accepts_and_of_every_mode() {
+        let scenarios = (0..200).map(Scenario::draw);
+        let counters: Vec<_> = scenarios.flat_map(|scenario| scenario.counters).collect();
+        for counter in &counters {
+            counter.config.check().unwrap();
+        }
+        for (mode, name) in CounterMode::NAMES {
+            assert!(counters.iter().any(|counter| counter.config.mode == mode), "{name}");
         }
     }
 }

@@ -8,11 +8,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pyralog_runtime::Stopper;
+use pyralog_runtime::rng::Rng;
 use pyralog_runtime::sim::{Crash, DiskFault, NodeId, Simulation, elapsed, note};
-use pyralog_shard::{DataConfig, MemoryConfig, Node, ServerConfig, ServerLimits};
+use pyralog_seq::scarab::EPOCH_UNIX_MS;
+use pyralog_shard::{DataConfig, IdsConfig, MemoryConfig, Node, ServerConfig, ServerLimits};
 
 use crate::files;
-use crate::history::{End, History, Kind, WORLD};
+use crate::history::{End, Event, History, Kind, Target, WORLD};
+use crate::marks;
 use crate::scenario::Scenario;
 
 /// The shared port of the server; shard `i` listens on the `i + 1`-th after it.
@@ -43,6 +46,14 @@ pub struct Server {
     /// It was asked to stop.
     stopping: bool,
     shards: usize,
+    /// No id may have a time before this.
+    not_before_unix_ms: u64,
+    /// The highest mark of ids that was there when marks were damaged, until somebody answers for them.
+    damaged_at_ms: Option<u64>,
+    /// Events of the history up to the last answer for marks.
+    answered: usize,
+    /// Microseconds that its wall clock was set wrong in all.
+    clock_off_us: i64,
 }
 
 impl Server {
@@ -78,6 +89,10 @@ impl Server {
             stopper: None,
             stopping: false,
             shards: scenario.shards,
+            not_before_unix_ms: 0,
+            damaged_at_ms: None,
+            answered: 0,
+            clock_off_us: 0,
         }
     }
 
@@ -118,6 +133,7 @@ impl Server {
             data,
             http: None,
             spin: Duration::ZERO,
+            ids: IdsConfig { not_before_unix_ms: self.not_before_unix_ms, ..IdsConfig::default() },
             memory: MemoryConfig { tail_bytes: 4 << 20, ..MemoryConfig::default() },
             limits: ServerLimits {
                 shutdown_grace: Duration::from_millis(500),
@@ -195,6 +211,78 @@ impl Server {
     /// Notes that wall clocks are off by so much more.
     pub fn clock_jumped(&self, by_us: i64) {
         record(&self.history, Kind::ClockJumped { by_us });
+    }
+
+    /// Sets the machine's wall clock wrong by so much more, within 100 days in all.
+    pub fn leap(&mut self, by_us: i64) {
+        const MOST: i64 = 100 * 86_400 * 1_000_000;
+        let off = (self.clock_off_us + by_us).clamp(-MOST, MOST);
+        let by_us = off - self.clock_off_us;
+        self.clock_off_us = off;
+        self.sim.jump_clock(self.id, by_us);
+        self.clock_jumped(by_us);
+    }
+
+    /// Sets the machine's wall clock right again.
+    pub fn set_clock_right(&mut self) {
+        if self.clock_off_us != 0 {
+            self.leap(-self.clock_off_us);
+        }
+    }
+
+    /// Gives the slots of a machine that is lost with its disk to another: replaces the disk, and says that ids go on above
+    /// those that may have been dealt.
+    pub fn take_over(&mut self) {
+        self.lose_power();
+        let highest_ms =
+            self.sim.on_node(self.id, marks::highest).max(self.damaged_at_ms.unwrap_or(0));
+        self.wipe();
+        self.go_on_after(highest_ms);
+        record(&self.history, Kind::SlotsTakenOver);
+    }
+
+    /// Brings back an old file of a counter or of a mark of ids, if the process does not run and there is one.
+    pub fn bring_back_shorter(&mut self, rng: &mut Rng) {
+        if self.state != State::Down {
+            return;
+        }
+        // A death that was ordered would strike whoever handles the files now.
+        self.sim.crash_after_calls(self.id, u64::MAX, Crash::Process);
+        let (old, highest_ms) =
+            self.sim.on_node(self.id, || (marks::Old::choose(rng), marks::highest()));
+        let Some(old) = old else { return };
+        let target = files::target(old.path());
+        if target == Target::Marks {
+            self.damaged_at_ms = Some(self.damaged_at_ms.unwrap_or(0).max(highest_ms));
+        }
+        record(&self.history, Kind::Struck { target, fault: files::OLD_FILE });
+        note(format!("{} comes back shorter", old.path().display()));
+        self.sim.on_node(self.id, || old.bring_back(rng));
+    }
+
+    /// Does what an operator does whose marks of ids were damaged, if they were and the process does not run: removes them
+    /// and says that ids go on above those that may have been dealt.
+    pub fn answer_for_marks(&mut self) {
+        let damaged =
+            |event: &Event| matches!(event.kind, Kind::Struck { target: Target::Marks, .. });
+        let is_damaged = self.history.borrow().events().iter().skip(self.answered).any(damaged);
+        if self.state != State::Down || !is_damaged {
+            return;
+        }
+        self.answered = self.history.borrow().events().len();
+        self.sim.crash_after_calls(self.id, u64::MAX, Crash::Process);
+        let highest_ms = self.sim.on_node(self.id, || {
+            let highest_ms = marks::highest();
+            marks::remove();
+            highest_ms
+        });
+        let highest_ms = highest_ms.max(self.damaged_at_ms.take().unwrap_or(0));
+        self.go_on_after(highest_ms);
+    }
+
+    fn go_on_after(&mut self, highest_ms: u64) {
+        let not_before = EPOCH_UNIX_MS + highest_ms + 1;
+        self.not_before_unix_ms = self.not_before_unix_ms.max(not_before);
     }
 
     /// Notes that stored bytes of a file have rotted.

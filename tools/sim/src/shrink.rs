@@ -48,11 +48,18 @@ fn candidates(from: &Scenario) -> Vec<Scenario> {
         offer(&|candidate| candidate.safety = candidate.safety * 3 / 4);
     }
     offer(&|candidate| candidate.churn = false);
+    offer(&|candidate| candidate.ids = false);
+    offer(&|candidate| candidate.counters.clear());
     offer(&|candidate| candidate.clients = 1);
     offer(&|candidate| candidate.shards = 1);
     if from.logs.len() > 1 {
         for index in 0..from.logs.len() {
             offer(&|candidate| drop(candidate.logs.remove(index)));
+        }
+    }
+    if from.counters.len() > 1 {
+        for index in 0..from.counters.len() {
+            offer(&|candidate| drop(candidate.counters.remove(index)));
         }
     }
     for fault in &faults {
@@ -79,7 +86,8 @@ mod tests {
         let least = shrink(&scenario, |candidate| candidate.has(Fault::Kill));
         assert_eq!(least.faults.iter().copied().collect::<Vec<_>>(), [Fault::Kill]);
         assert_eq!((least.clients, least.shards, least.logs.len()), (1, 1, 1));
-        assert!(!least.churn && least.safety <= Duration::from_millis(10));
+        assert!(!least.churn && !least.ids && least.counters.is_empty());
+        assert!(least.safety <= Duration::from_millis(10));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What clients do: append, retry, read, tail, create, change and delete logs; and what the checker does at the end.
+//! What clients do: append, retry, read, tail, create, change and delete logs, take ids and numbers of counters; and what
+//! the checker does at the end.
 //!
 //! Everything that is asked and answered gets into the history by the client itself, so a workload only decides what to
 //! do next. To add one, write an `async fn` that works until [`Shared::is_finishing`] and start it in [`client`].
@@ -7,6 +8,7 @@ mod checker;
 mod churn;
 mod produce;
 mod read;
+mod sequences;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -22,7 +24,7 @@ use pyralog_wire::{ErrorCode, LogStorage};
 
 use crate::client::{Identity, SimClient};
 use crate::history::{History, Kind, Outcome};
-use crate::scenario::LogPlan;
+use crate::scenario::{CounterPlan, LogPlan};
 
 /// How often a workload looks whether it is to finish.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -37,6 +39,10 @@ pub struct Shared {
     pub logs: Vec<LogPlan>,
     /// Whether to create and delete others.
     pub churn: bool,
+    /// Whether to ask for ids.
+    pub ids: bool,
+    /// The counters to take from.
+    pub counters: Vec<CounterPlan>,
     /// The seed of the run.
     pub seed: u64,
     /// What happened.
@@ -124,6 +130,14 @@ async fn client(shared: Rc<Shared>, number: u32) {
             let (shared, client) = (Rc::clone(&shared), client.clone());
             reading.push(spawn(read::run(shared, client, (index, rng))));
         }
+    }
+    for task in 0..rng.below(if shared.ids { 4 } else { 1 }) {
+        let rng = shared.rng(number, 4_000 + task);
+        working.push(spawn(sequences::ids(Rc::clone(&shared), client.clone(), rng)));
+    }
+    for task in 0..rng.below(if shared.counters.is_empty() { 1 } else { 5 }) {
+        let rng = shared.rng(number, 5_000 + task);
+        working.push(spawn(sequences::counters(Rc::clone(&shared), client.clone(), rng)));
     }
     let rng = shared.rng(number, 3_000);
     working.push(spawn(churn::run(Rc::clone(&shared), client.clone(), (number, rng))));

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pyralog_client::{FetchedBatch, LogStorage};
+use pyralog_client::{FetchedBatch, FetchedRecord, LogStorage, ScarabId};
 use pyralog_log::batch::Session;
 use pyralog_log::durability::Durability;
 use pyralog_log::ids::{LogId, PartitionId};
@@ -14,8 +14,8 @@ use pyralog_wire::message::LogDescription;
 use pyralog_wire::{ErrorReply, LogChanges, LogConfig};
 
 use crate::history::{
-    self, CatalogAnswer, CatalogAsk, History, Kind, Level, LogSettings, Mark, Outcome, Place,
-    Refusal, Seen, SessionUse, Storage, Watermarks,
+    self, CatalogAnswer, CatalogAsk, CounterAnswer, CounterAsk, History, IdRun, Kind, Level,
+    LogSettings, Mark, Outcome, Place, Refusal, Seen, SessionUse, Storage, Watermarks,
 };
 use crate::record;
 
@@ -87,6 +87,17 @@ impl Journal {
 
     pub(super) fn answered(&self, request: u64, answer: CatalogAnswer) {
         self.push(Kind::CatalogAnswered { request, answer });
+    }
+
+    /// A counter is about to be asked; returns the number of the question.
+    pub(super) fn asked_counter(&self, name: &str, ask: CounterAsk) -> u64 {
+        let request = self.history.borrow_mut().next_request();
+        self.push(Kind::CounterAsked { request, name: name.to_owned(), ask });
+        request
+    }
+
+    pub(super) fn counter_answered(&self, request: u64, answer: CounterAnswer) {
+        self.push(Kind::CounterAnswered { request, answer });
     }
 
     /// What a description says about the partitions of its log.
@@ -165,5 +176,24 @@ pub(super) fn seen(batch: &FetchedBatch) -> impl Iterator<Item = Seen> + '_ {
             None => Err("a record without a value".to_owned()),
         };
         Seen { offset: record.offset.get(), content }
+    })
+}
+
+/// The ids of the records that a batch hands out. One run, unless the server has put it together wrongly.
+pub(super) fn ids(batch: &FetchedBatch) -> impl Iterator<Item = IdRun> + '_ {
+    let id_of = |record: &FetchedRecord<'_>| record.scarab().map(ScarabId::get);
+    let mut records = batch.records().peekable();
+    std::iter::from_fn(move || {
+        let first = records.next()?;
+        let mut run = IdRun { offset: first.offset.get(), len: 1, id: id_of(&first).unwrap_or(0) };
+        let mut last = first.scarab();
+        while let Some(next) = records.next_if(|next| {
+            let follows = last.and_then(|last| last.nth(1));
+            next.scarab() == follows && next.offset.get() == run.offset + run.len
+        }) {
+            run.len += 1;
+            last = next.scarab();
+        }
+        Some(run)
     })
 }

@@ -18,7 +18,7 @@ use pyralog_runtime::time;
 use pyralog_wire::Response;
 use pyralog_wire::message::{Fetch, FetchFrom, Fetched, Reply};
 
-use super::journal::{place, refusal, seen};
+use super::journal::{ids, place, refusal, seen};
 use super::link::{Cause, Ending, Link, Outgoing, ReplyTo, Undone};
 use super::{CallError, SimClient};
 use crate::history::{FinalRead, Kind, Mark, Read, ReadRefused, Seen};
@@ -350,6 +350,7 @@ impl Reader {
             place: place(self.identity.log, self.partition),
             from: from.get(),
             records,
+            ids: batches.iter().flat_map(ids).collect(),
             next: next.get(),
             low: fetched.low.get(),
             high: fetched.high.get(),

@@ -93,7 +93,7 @@ mod tests {
         let append = story.wrote(6, 0);
         let (begun, place) = (story.mark(), story.place());
         let records = story.final_seen(append, 2..6, 0);
-        (story, Read { begun, place, from: 2, records, next: 6, low: 0, high: 6 })
+        (story, Read { begun, place, from: 2, records, ids: Vec::new(), next: 6, low: 0, high: 6 })
     }
 
     fn guilty(change: impl FnOnce(&mut Read), what: &str) {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::ids::id;
 use super::{all, judge};
 use crate::history::{
-    CatalogAnswer, CatalogAsk, Content, End, FinalRead, History, Kind, Level, LogChanges,
-    LogSettings, Mark, Outcome, Place, Read, ReadRefused, RecordId, Refusal, Seen, SessionUse,
-    Storage, WORLD, Watermarks,
+    CatalogAnswer, CatalogAsk, Content, CounterAnswer, CounterAsk, CounterMode, CounterState, End,
+    FinalRead, History, IdRun, IdsDealt, Kind, Level, LogChanges, LogSettings, Mark, Outcome,
+    Place, Read, ReadRefused, RecordId, Refusal, Seen, SessionUse, Storage, WORLD, Watermarks,
 };
 
 /// Nanoseconds between two events.
@@ -283,7 +284,16 @@ impl Story {
         let (records, place) = (self.whole(appends), self.place);
         let from = records.first().map_or(0, |seen| seen.offset);
         let next = from + records.len() as u64;
-        self.push(Kind::Read(Read { begun, place, from, records, next, low: 0, high: next }));
+        self.push(Kind::Read(Read {
+            begun,
+            place,
+            from,
+            records,
+            ids: Vec::new(),
+            next,
+            low: 0,
+            high: next,
+        }));
     }
 
     /// A read of records from an offset on.
@@ -291,7 +301,16 @@ impl Story {
         let (next, place) = (from + contents.len() as u64, self.place);
         let records = (from..).zip(contents).map(|(offset, content)| Seen { offset, content });
         let records = records.collect();
-        self.push(Kind::Read(Read { begun, place, from, records, next, low: 0, high: next }));
+        self.push(Kind::Read(Read {
+            begun,
+            place,
+            from,
+            records,
+            ids: Vec::new(),
+            next,
+            low: 0,
+            high: next,
+        }));
     }
 
     pub(super) fn read_refused(&mut self, from: Option<u64>, refusal: Refusal) {
@@ -321,6 +340,68 @@ impl Story {
     pub(super) fn watermarks_since(&mut self, begun: Mark, low: u64, high: u64) {
         let place = self.place;
         self.push(Kind::Watermarks(Watermarks { begun, place, low, high, end: None }));
+    }
+
+    // Sequencers.
+
+    /// A run of ids that a client got.
+    pub(super) fn dealt(&mut self, slot: u16, first: u64, count: u64) {
+        let begun = self.mark();
+        self.push(Kind::IdsDealt(IdsDealt { begun, slot, first, count }));
+    }
+
+    /// A read of a whole append with ids from a tick of a slot on; tick 0 of slot 0 is none.
+    pub(super) fn read_ids(&mut self, append: u64, base: u64, first: (u16, u64)) {
+        let begun = self.mark();
+        self.read_with_ids(begun, &[(append, base)], &[first]);
+    }
+
+    /// A read of two appends, one after the other from 0 on, each with its ids.
+    pub(super) fn read_both(&mut self, one: (u64, (u16, u64)), other: (u64, (u16, u64))) {
+        let begun = self.mark();
+        let base = self.records(one.0).len() as u64;
+        self.read_with_ids(begun, &[(one.0, 0), (other.0, base)], &[one.1, other.1]);
+    }
+
+    fn read_with_ids(&mut self, begun: Mark, appends: &[(u64, u64)], firsts: &[(u16, u64)]) {
+        let (records, place) = (self.whole(appends), self.place);
+        let ids = appends.iter().zip(firsts).map(|((append, base), (slot, tick))| IdRun {
+            offset: *base,
+            len: self.records(*append).len() as u64,
+            id: id(*slot, *tick),
+        });
+        let ids = ids.collect();
+        let from = records.first().map_or(0, |seen| seen.offset);
+        let next = from + records.len() as u64;
+        self.push(Kind::Read(Read { begun, place, from, records, ids, next, low: 0, high: next }));
+    }
+
+    /// The counter of the story comes to be.
+    pub(super) fn counter(&mut self, mode: CounterMode) {
+        let state = CounterState { mode, last: 0, durable: 0 };
+        self.counter_asked(CounterAsk::Create { mode }, CounterAnswer::State(state));
+    }
+
+    pub(super) fn counter_asked(&mut self, ask: CounterAsk, answer: CounterAnswer) {
+        let request = self.history.next_request();
+        self.push(Kind::CounterAsked { request, name: "counter".to_owned(), ask });
+        self.push(Kind::CounterAnswered { request, answer });
+    }
+
+    /// Numbers of it were taken.
+    pub(super) fn took(&mut self, first: u64, count: u64) {
+        self.counter_asked(CounterAsk::Take { count }, CounterAnswer::Taken { first, count });
+    }
+
+    /// It was described.
+    pub(super) fn counter_state(&mut self, mode: CounterMode, last: u64, durable: u64) {
+        let state = CounterState { mode, last, durable };
+        self.counter_asked(CounterAsk::Describe, CounterAnswer::State(state));
+    }
+
+    pub(super) fn strike_counters(&mut self) {
+        let target = crate::history::Target::Counters;
+        self.world(Kind::Struck { target, fault: "an old file" });
     }
 
     // The world.

@@ -10,8 +10,8 @@ use pyralog_sim::history::{
 use pyralog_sim::timeline::{Answer, Mark, MarkKind};
 use pyralog_wire::ErrorCode;
 
-use super::counted;
 use super::world::OneLine;
+use super::{counted, sequences};
 
 /// Runs of records that a line names; more are counted.
 const RUNS_MAX: usize = 6;
@@ -118,8 +118,11 @@ impl Display for ServerWords<'_> {
             Kind::ClockJumped { by_us, .. } => write!(f, "the server's clock jumps by {by_us} us"),
             Kind::FaultsStopped => f.write_str("faults have stopped"),
             Kind::Panicked { message, .. } => write!(f, "PANIC: {}", OneLine(message)),
-            // All others have their words above.
-            other => write!(f, "{other:?}"),
+            // All others have their words above, or are about sequencers.
+            other => match sequences::words(other) {
+                Some(words) => f.write_str(&words),
+                None => write!(f, "{other:?}"),
+            },
         }
     }
 }
@@ -132,6 +135,8 @@ impl Display for TargetWords {
         match self.0 {
             Target::Partition(place) => write!(f, "partition {place}"),
             Target::Catalog => f.write_str("the catalog"),
+            Target::Marks => f.write_str("the marks of ids"),
+            Target::Counters => f.write_str("a counter"),
             Target::Other => f.write_str("another file"),
         }
     }
@@ -198,7 +203,7 @@ impl Display for AppendEnd {
 }
 
 /// A refusal with the name that the documentation has for it.
-struct RefusalWords(Refusal);
+pub(super) struct RefusalWords(pub(super) Refusal);
 
 impl Display for RefusalWords {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -219,9 +224,10 @@ struct ReadWords<'a>(&'a Read);
 
 impl Display for ReadWords<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Read { place, from, records, next, low, high, .. } = self.0;
+        let Read { place, from, records, ids, next, low, high, .. } = self.0;
         write!(f, "read {place} from {from}: {}", SeenWords(records))?;
-        write!(f, ", next {next}, low {low}, high {high}")
+        write!(f, ", next {next}, low {low}, high {high}")?;
+        if ids.is_empty() { Ok(()) } else { write!(f, ", ids{}", sequences::Ids(ids)) }
     }
 }
 
@@ -372,6 +378,14 @@ pub(super) fn requests(history: &History, nodes: &[String]) -> Vec<Mark> {
                 let asked = questions.remove(request);
                 marks.extend(asked.map(|begun| begun.ended(until, answer, &outcome)));
             }
+            Kind::CounterAsked { request, name, ask } => {
+                questions.insert(*request, begun(sequences::asked(name, *ask)));
+            }
+            Kind::CounterAnswered { request, answer } => {
+                let (outcome, answer) = (sequences::answered(*answer), sequences::kind_of(*answer));
+                let asked = questions.remove(request);
+                marks.extend(asked.map(|begun| begun.ended(until, answer, &outcome)));
+            }
             Kind::Probed { result, .. } => {
                 let answer = if result.is_ok() { Answer::Done } else { Answer::Refused };
                 marks.push(begun(Words(kind).to_string()).ended_as(until, answer));
@@ -396,10 +410,12 @@ fn answered(kind: &Kind) -> Option<(Begin, Answer)> {
         Kind::Read(read) => Some((read.begun, Answer::Done)),
         Kind::FinalRead(read) => Some((read.begun, Answer::Done)),
         Kind::Watermarks(told) => Some((told.begun, Answer::Done)),
-        Kind::CatalogSeen { begun, .. } | Kind::MemoryObserved { begun, .. } => {
-            Some((*begun, Answer::Done))
-        }
+        Kind::IdsDealt(dealt) => Some((dealt.begun, Answer::Done)),
+        Kind::CatalogSeen { begun, .. }
+        | Kind::CountersSeen { begun, .. }
+        | Kind::MemoryObserved { begun, .. } => Some((*begun, Answer::Done)),
         Kind::ReadRefused(refused) => Some((refused.begun, Answer::Refused)),
+        Kind::IdsRefused { begun, .. } => Some((*begun, Answer::Refused)),
         _ => None,
     }
 }

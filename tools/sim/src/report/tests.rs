@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use pyralog_runtime::sim::{DiskFault, NetFault, NodeId, TraceEvent, TraceKind};
 use pyralog_sim::history::{
-    CatalogAnswer, CatalogAsk, End, FinalRead, History, Level, LogChanges, LogSettings,
-    Mark as Begin, Outcome as AppendOutcome, Place, Read, ReadRefused, RecordId, Refusal, Seen,
-    SessionUse, Storage, Target, WORLD, Watermarks,
+    CatalogAnswer, CatalogAsk, CounterAnswer, CounterAsk, CounterMode, CounterState, End,
+    FinalRead, History, IdRun, IdsDealt, Level, LogChanges, LogSettings, Mark as Begin,
+    Outcome as AppendOutcome, Place, Read, ReadRefused, RecordId, Refusal, Seen, SessionUse,
+    Storage, Target, WORLD, Watermarks,
 };
 use pyralog_sim::oracle::Violation;
 use pyralog_sim::timeline::Answer;
@@ -216,7 +217,16 @@ fn what_is_read_is_told_in_runs_and_never_without_what_is_wrong() {
     let (begun, place) = (Begin(0), PLACE);
     let read = |records: &[Seen]| {
         let (next, low, high) = (14, 0, 20);
-        Kind::Read(Read { begun, place, from: 10, records: records.to_vec(), next, low, high })
+        Kind::Read(Read {
+            begun,
+            place,
+            from: 10,
+            records: records.to_vec(),
+            ids: Vec::new(),
+            next,
+            low,
+            high,
+        })
     };
     let words = "read 3/1 from 10: 10..12=c1#4..6 12=c1#9 (3 records), next 14, low 0, high 20";
     assert_eq!(recorded(&read(&records)), words);
@@ -272,6 +282,50 @@ fn what_happens_to_the_server_has_its_words() {
     ] {
         assert_eq!(recorded(&kind), words);
     }
+}
+
+#[test]
+fn what_sequencers_are_asked_and_answer_has_its_words() {
+    let begun = Begin(0);
+    let name = || "a".to_owned();
+    let reserve = CounterMode::Reserve { block: 8 };
+    let state = CounterState { mode: reserve, last: 4, durable: 8 };
+    let asked = |ask| Kind::CounterAsked { request: 3, name: name(), ask };
+    let answered = |answer| Kind::CounterAnswered { request: 3, answer };
+    let refusal = Refusal { code: 503, ..Refusal::default() };
+    let first = (7 << 13) + 5;
+    for (kind, words) in [
+        (
+            Kind::IdsDealt(IdsDealt { begun, slot: 9, first, count: 2 }),
+            "ids dealt: slot 9 7ms+5 (2)",
+        ),
+        (Kind::IdsRefused { begun, refusal }, "ids refused: ClockAstray (503)"),
+        (asked(CounterAsk::Create { mode: reserve }), "counter 3 asked: create a, reserve of 8"),
+        (asked(CounterAsk::Take { count: 5 }), "counter 3 asked: take 5 of a"),
+        (asked(CounterAsk::Raise { value: 6 }), "counter 3 asked: raise a above 6"),
+        (asked(CounterAsk::Describe), "counter 3 asked: describe a"),
+        (answered(CounterAnswer::Taken { first: 2, count: 3 }), "counter 3 took 2..=4"),
+        (answered(CounterAnswer::State(state)), "counter 3 reserve of 8, last 4, durable 8"),
+        (answered(CounterAnswer::Unknown), "counter 3 UNKNOWN"),
+        (answered(CounterAnswer::Refused(refusal)), "counter 3 refused: ClockAstray (503)"),
+        (answered(CounterAnswer::Behind), "counter 3 is BEHIND until somebody answers for it"),
+        (answered(CounterAnswer::Unopened), "counter 3 deals NOTHING"),
+        (
+            Kind::CountersSeen { begun, counters: vec![(name(), Some(state)), (name(), None)] },
+            "counters, asked for all: a: reserve of 8, last 4, durable 8; a: deals NOTHING",
+        ),
+        (Kind::SlotsTakenOver, "another machine goes on with the slots"),
+        (Kind::Struck { target: Target::Marks, fault: "rot" }, "STRUCK by rot: the marks of ids"),
+        (Kind::Struck { target: Target::Counters, fault: "rot" }, "STRUCK by rot: a counter"),
+    ] {
+        assert_eq!(recorded(&kind), words);
+    }
+    let id = (7 << 23) | (9 << 13) | 5;
+    let ids = vec![IdRun { offset: 0, len: 2, id }, IdRun { offset: 2, len: 1, id: 0 }];
+    let read =
+        Read { begun, place: PLACE, from: 0, records: vec![], ids, next: 3, low: 0, high: 3 };
+    let line = recorded(&Kind::Read(read));
+    assert!(line.ends_with(", ids slot 9 7ms+5 (2) NONE"), "{line}");
 }
 
 /// A run in which one append was acknowledged, one was not, and one read was answered.

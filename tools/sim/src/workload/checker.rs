@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use pyralog_log::ids::PartitionId;
 use pyralog_runtime::time;
+use pyralog_wire::ErrorCode;
 
-use super::Shared;
+use super::{Shared, sequences};
 use crate::client::{RawAppend, SimClient};
 use crate::history::{Kind, Outcome};
 use crate::record::Lengths;
@@ -16,8 +17,9 @@ use crate::server::record;
 /// How often something is tried, a second apart, before it counts as not working.
 const TRIES: usize = 5;
 
-/// Reads every partition of every log, then appends to each.
+/// Takes ids and numbers, reads every partition of every log, then appends to each.
 pub(super) async fn check(shared: &Shared, client: SimClient) {
+    check_sequences(shared, &client).await;
     let listed = tried(|| client.list_logs()).await;
     let logs = match listed {
         Ok(logs) => logs,
@@ -60,6 +62,38 @@ pub(super) async fn check(shared: &Shared, client: SimClient) {
             };
             note(shared, format!("append to {}/{partition} of log {}", log.name, log.id), result);
         }
+    }
+}
+
+/// Asks every shard for ids, and every counter for numbers. Both have to be dealt, but for what an operator has to answer for
+/// first: counters, which it does, and the clock, which says so as long as it cannot be believed.
+async fn check_sequences(shared: &Shared, client: &SimClient) {
+    for shard in 0..4 {
+        let dealt = tried(|| async {
+            match client.deal_ids(Some(shard), 3).await {
+                Err(error) if !error.is(ErrorCode::ClockAstray) => Err(error),
+                _ => Ok(()),
+            }
+        });
+        let dealt = dealt.await;
+        note(shared, "ids".to_owned(), dealt);
+    }
+    for plan in &shared.counters {
+        let taken = tried(|| async {
+            let created = client.create_counter(&plan.name, plan.config).await;
+            let created = match created {
+                Err(error) if error.is(ErrorCode::CounterBehind) => {
+                    sequences::answer_for(shared, client, plan).await
+                }
+                // Raised when nobody could tell how it worked: `counter_states` says whether that may be.
+                Err(error) if error.is(ErrorCode::CounterExists) => Ok(()),
+                created => created.map(drop),
+            };
+            created?;
+            client.take_numbers(None, &plan.name, 2).await.map(drop)
+        });
+        let taken = taken.await;
+        note(shared, format!("take from {}", plan.name), taken);
     }
 }
 

@@ -85,7 +85,16 @@ fn scattered(found: &[RecordId]) -> History {
     let records: Vec<_> =
         (0..).zip(contents).map(|(offset, content)| Seen { offset, content }).collect();
     let next = records.len() as u64;
-    story.push(Kind::Read(Read { begun, place, from: 0, records, next, low: 0, high: next }));
+    story.push(Kind::Read(Read {
+        begun,
+        place,
+        from: 0,
+        records,
+        ids: Vec::new(),
+        next,
+        low: 0,
+        high: next,
+    }));
     story.history().clone()
 }
 

@@ -376,7 +376,7 @@ impl Toy {
         if skips && records.len() > 1 {
             records.remove(0);
         }
-        let read = Read { begun, place, from, records, next, low, high };
+        let read = Read { begun, place, from, records, ids: Vec::new(), next, low, high };
         self.answers.push((None, Kind::Read(read)));
     }
 
