@@ -29,10 +29,10 @@ use crate::scarab::{IDS_PER_MS, SEQUENCE_BITS, ScarabId, Slot, TIME_MS_END, Tick
 pub const TURN_MS: u64 = 10;
 /// How far the high-water mark is set ahead of clock and ids: a sync every second, half of this, while ids are dealt.
 ///
-/// A life reserves only as much as it has lived, see [`RESERVE_MS_MIN`].
+/// A life that begins ahead of the clock reserves only as much as it has lived, see [`RESERVE_MS_MIN`].
 pub const RESERVE_MS: u64 = 2_000;
-/// How far it is set ahead by a life that has just begun. Each life begins where the last one's mark was; a server that is
-/// started again and again must not so run away from its clock.
+/// How far it is set ahead by a life that has just begun where the mark of the last one was, ahead of the clock: a server that
+/// is started again and again must not run away from its clock.
 pub const RESERVE_MS_MIN: u64 = 50;
 /// How long the mark is kept ahead after the last id, so that whoever asks every few seconds need not wait for the disk.
 pub const KEEP_MS: u64 = 10_000;
@@ -96,7 +96,7 @@ pub struct Minter {
     requested_ms: u64,
     /// Up to where the mark must reach for the run that was asked for and not dealt.
     wanted_ms: u64,
-    /// When it was made.
+    /// When it was made, or so long before that it may reserve all at once.
     started_ms: u64,
     /// When ids were last asked for.
     asked_ms: u64,
@@ -122,7 +122,7 @@ impl Minter {
             durable_ms: floor_ms,
             requested_ms: floor_ms,
             wanted_ms: floor_ms,
-            started_ms: now_ms,
+            started_ms: if now_ms > floor_ms { now_ms.saturating_sub(RESERVE_MS) } else { now_ms },
             asked_ms: now_ms,
             dealt: 0,
         }

@@ -20,6 +20,7 @@ use pyralog_seq::obelisk_file::{ObeliskFile, Options};
 use pyralog_seq::pharaoh::SlotSet;
 
 use super::Figures;
+use crate::ceiling::SPIN;
 
 pub(super) const NUMBER: &str = "number of a reserve";
 pub(super) const MINTED: &str = "id of a block";
@@ -61,6 +62,7 @@ pub(super) fn measure(
     let config = MachineConfig {
         shards: 1,
         pin: Pin::List(vec![cpu]),
+        spin: SPIN,
         name: "bench-seq".to_owned(),
         ..MachineConfig::default()
     };
