@@ -153,13 +153,24 @@ impl Shard {
         create: &CreateCounter,
     ) -> Result<CounterInfo, ErrorReply> {
         let mode = mode_of(&create.config);
-        if self.counters.get(&create.name).is_some() {
-            let counter = self.counter(&create.name).await?;
-            if counter.stat().mode != mode {
-                return Err(ErrorCode::CounterExists.into());
-            }
-            return Ok(self.info(&create.name, &counter));
+        let known = match self.counters.get(&create.name) {
+            Some(known) => known,
+            None => self.new_counter(&create.name, mode)?,
+        };
+        self.counters.note_use(&known);
+        let options = Options { mode, ..Options::default() };
+        let open =
+            |folder, name: String| async move { Counter::open(folder, &name, options).await };
+        // What a creation has begun that is cut short here is taken up by the next one.
+        let counter = self.open_counter(&known, open).await?;
+        if counter.stat().mode != mode {
+            return Err(ErrorCode::CounterExists.into());
         }
+        Ok(self.info(&create.name, &counter))
+    }
+
+    /// Knows a counter that is about to be made.
+    fn new_counter(&self, name: &str, mode: Mode) -> Result<Rc<Known>, ErrorReply> {
         if self.obelisk_folder().is_none() && mode != Mode::Memory {
             let text = "a server in memory keeps counters of the mode `memory` only";
             return Err(ErrorReply::new(ErrorCode::InvalidConfig, text));
@@ -167,20 +178,7 @@ impl Shard {
         if self.counters.known.borrow().len() >= COUNTERS_PER_SHARD_MAX {
             return Err(ErrorCode::TooManyCounters.into());
         }
-        let known = self.counters.insert(&create.name, State::Closed);
-        let options = Options { mode, ..Options::default() };
-        let opened = self.open_counter(&known, |folder, name| async move {
-            Counter::open(folder, &name, options).await
-        });
-        match opened.await {
-            Ok(counter) => Ok(self.info(&create.name, &counter)),
-            Err(error) => {
-                // What was begun on the disk is found at the next start, or taken up by the next try.
-                self.counters.known.borrow_mut().remove(&create.name);
-                self.counters.settled.notify_all();
-                Err(error)
-            }
-        }
+        Ok(self.counters.insert(name, State::Closed))
     }
 
     /// Takes numbers; waits for the disk if it has to.
@@ -221,17 +219,22 @@ impl Shard {
         match self.counter(name).await {
             Ok(counter) => Ok(self.info(name, &counter)),
             Err(error) if error.is(ErrorCode::UnknownCounter) => Err(error),
-            Err(error) => Ok(CounterInfo {
-                name: name.into(),
-                config: CounterConfig::default(),
-                shard: shard_number(self.index),
-                last: 0,
-                durable: 0,
-                generation: 0,
-                stride: 0,
-                disk_bytes: 0,
-                problem: error.message,
-            }),
+            Err(error) => Ok(self.unopened(name, error)),
+        }
+    }
+
+    /// What is said of a counter that cannot be opened.
+    fn unopened(&self, name: &str, error: ErrorReply) -> CounterInfo {
+        CounterInfo {
+            name: name.into(),
+            config: CounterConfig::default(),
+            shard: shard_number(self.index),
+            last: 0,
+            durable: 0,
+            generation: 0,
+            stride: 0,
+            disk_bytes: 0,
+            problem: error.message,
         }
     }
 
@@ -250,10 +253,11 @@ impl Shard {
             let ours = names.take_while(|name| name.starts_with(prefix));
             ours.take(limit as usize + 1).cloned().collect()
         };
-        let infos = stream::iter(&names).map(|name| self.describe_counter(name));
-        let infos: Vec<_> = infos.buffered(OPENING_AT_ONCE).collect().await;
-        // Err: it was gone meanwhile, which only a creation that failed can be.
-        infos.into_iter().filter_map(Result::ok).collect()
+        let infos = stream::iter(&names).map(|name| async move {
+            // One whose creation was cut short is none, but its name would be missed where a page ends.
+            self.describe_counter(name).await.unwrap_or_else(|error| self.unopened(name, error))
+        });
+        infos.buffered(OPENING_AT_ONCE).collect().await
     }
 
     /// Closes all counters.
@@ -268,10 +272,7 @@ impl Shard {
     async fn counter(&self, name: &str) -> Result<Rc<Counter>, ErrorReply> {
         let known = self.counters.get(name).ok_or_else(|| unknown(name))?;
         self.counters.note_use(&known);
-        // The mode of one that is there is its own.
-        let options = Options::default();
-        let open =
-            |folder, name: String| async move { Counter::open(folder, &name, options).await };
+        let open = |folder, name: String| async move { Counter::open_made(folder, &name).await };
         self.open_counter(&known, open).await
     }
 
@@ -303,7 +304,9 @@ impl Shard {
                 (State::Open(Rc::clone(&counter)), Ok(counter))
             }
             Err(error) => {
-                tracing::error!(counter = known.name, %error, "a counter could not be opened");
+                if !matches!(error, ObeliskError::NotMade { .. }) {
+                    tracing::error!(counter = known.name, %error, "a counter could not be opened");
+                }
                 (State::Closed, Err(obelisk_error(&known.name, &error)))
             }
         };
@@ -393,6 +396,7 @@ fn obelisk_error(name: &str, error: &ObeliskError) -> ErrorReply {
         ObeliskError::CameBackShorter { .. } | ObeliskError::Unattested { .. } => {
             ErrorCode::CounterBehind
         }
+        ObeliskError::NotMade { .. } => return unknown(name),
         ObeliskError::Refused(_) => ErrorCode::NoSpace,
         ObeliskError::Unopened(cause) if cause.kind() == IoErrorKind::NoSpace => ErrorCode::NoSpace,
         ObeliskError::Unopened(_) | ObeliskError::AlreadyOpen { .. } => ErrorCode::ReadFailed,

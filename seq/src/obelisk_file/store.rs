@@ -71,6 +71,10 @@ impl Store {
         name: &str,
         options: Option<Options>,
     ) -> Result<Self, ObeliskError> {
+        let directory = parent.join(name);
+        if options.is_none() && is_name(name) && !is_there(&directory)? {
+            return Err(ObeliskError::NotMade { directory });
+        }
         let mut stock = Stock::take(parent, name)?;
         match stock.facts.decide() {
             Decision::Create => match options {
@@ -385,6 +389,10 @@ fn lock_all(
         }
     }
     Ok(Some(files))
+}
+
+fn is_there(directory: &Path) -> Result<bool, ObeliskError> {
+    blocking::exists(directory).map_err(|error| unopened("look for", directory, error))
 }
 
 /// Whether it failed because somebody else is at it.

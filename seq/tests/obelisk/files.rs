@@ -435,6 +435,25 @@ fn an_extension_that_nobody_waits_for_poisons() {
 }
 
 #[test]
+fn a_creation_that_was_cut_short_is_taken_up_by_the_next_and_by_nobody_who_only_opens() {
+    let (world, node) = world(11);
+    on_core(&world, node, || async {
+        let not_made = |opened: Result<(ObeliskFile, u64), ObeliskError>| {
+            matches!(opened, Err(ObeliskError::NotMade { .. }))
+        };
+        assert!(not_made(ObeliskFile::open_made(DIRECTORY, NAME).await));
+        assert_eq!(names(DIRECTORY).await.unwrap(), [""; 0], "whoever only opens makes nothing");
+        file::create_dir_all(format!("{DIRECTORY}/{NAME}")).await.unwrap();
+        assert!(not_made(ObeliskFile::open_made(DIRECTORY, NAME).await));
+        let (made, value) = open().await.unwrap();
+        assert_eq!((made.stat().mode, value), (Mode::Group, 0));
+        drop(made);
+        let (found, value) = ObeliskFile::open_made(DIRECTORY, NAME).await.unwrap();
+        assert_eq!((found.stat().mode, value), (Mode::Group, 0));
+    });
+}
+
+#[test]
 fn names_that_are_no_file_names_are_refused() {
     let (world, node) = world(10);
     on_core(&world, node, || async {

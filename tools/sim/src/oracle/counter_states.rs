@@ -8,6 +8,9 @@
 //! A counter is said to be behind only if somebody damaged its files: no crash, loss of power or failed call leaves it so
 //! (`seq::obelisk_file`), for an operator who has to answer for it may answer wrongly.
 //!
+//! It works as somebody has asked for, not as whoever looked at it first: a creation that was cut short leaves none. And once
+//! anybody was told anything of it, it is there.
+//!
 //! Exact: windows of questions that overlap are in any order.
 
 use super::counters::{Counter, counters};
@@ -24,12 +27,20 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
     let struck = struck.map_or(usize::MAX, |(event, _)| event);
     for counter in counters(evidence) {
         violations.extend(behind(evidence, &counter));
+        violations.extend(gone(evidence, &counter));
         let mut say = |events: [usize; 2], what: String| {
             violations.push(violation("counter_states", evidence, events, what));
         };
         let told = told(&counter);
         for (window, state) in &counter.states {
             let name = counter.name;
+            let mut asked_for = counter.asked_for.iter();
+            let is_wanted =
+                asked_for.any(|(asked, mode)| *asked < window.until && *mode == state.mode);
+            if !is_wanted && window.until < struck {
+                let what = format!("{name} is {:?}, and nobody has asked for that", state.mode);
+                say([window.until; 2], what);
+            }
             if Some(state.mode) != counter.mode && window.until < struck {
                 let what =
                     format!("{name} was said to be {:?}, and is {:?}", counter.mode, state.mode);
@@ -79,6 +90,16 @@ fn behind(evidence: &Evidence<'_>, counter: &Counter<'_>) -> Option<Violation> {
     Some(violation("counter_states", evidence, [*event], what))
 }
 
+/// Whether it was said not to be there although it was before.
+fn gone(evidence: &Evidence<'_>, counter: &Counter<'_>) -> Option<Violation> {
+    let mut known: Vec<usize> = told(counter).iter().map(|(window, _)| window.until).collect();
+    known.extend(&counter.behind);
+    let known = known.into_iter().min()?;
+    let unknown = counter.unknown.iter().find(|window| known < window.since)?;
+    let what = format!("{} is said not to be there, and was before", counter.name);
+    Some(violation("counter_states", evidence, [known, unknown.until], what))
+}
+
 /// Every moment at which a number was known to have been dealt.
 fn told(counter: &Counter<'_>) -> Vec<(Window, u64)> {
     let taken = counter.taken.iter().map(|taken| (taken.window, taken.end() - 1));
@@ -88,7 +109,7 @@ fn told(counter: &Counter<'_>) -> Vec<(Window, u64)> {
 #[cfg(test)]
 mod tests {
     use crate::history::CounterMode::{Always, Memory, Reserve};
-    use crate::history::{CounterAnswer, CounterAsk, End};
+    use crate::history::{CounterAnswer, CounterAsk, End, Refusal};
     use crate::oracle::story::Story;
 
     #[test]
@@ -166,10 +187,34 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_that_changes_is_a_violation() {
+    fn a_mode_that_changes_or_that_nobody_has_asked_for_is_a_violation() {
         let mut story = Story::new();
         story.counter(Always);
         story.counter_state(Memory, 0, 0);
         story.assert_guilty("counter_states", "was said to be");
+        story.assert_guilty("counter_states", "nobody has asked for that");
+        let mut story = Story::new();
+        let (ask, unknown) = (CounterAsk::Create { mode: Always }, CounterAnswer::Unknown);
+        story.counter_asked(ask, unknown);
+        story.counter_state(Always, 0, 0);
+        story.assert_clean();
+    }
+
+    #[test]
+    fn a_counter_that_is_gone_is_a_violation() {
+        let unknown = CounterAnswer::Refused(Refusal { code: 310, ..Refusal::default() });
+        let mut story = Story::new();
+        story.counter_asked(CounterAsk::Describe, unknown);
+        story.counter(Always);
+        story.assert_clean();
+        let mut wiped = story.clone();
+        story.end(End::Power);
+        story.counter_asked(CounterAsk::Take { count: 1 }, unknown);
+        story.assert_guilty("counter_states", "is said not to be there");
+        story.assert_guilty_only("counter_states");
+        wiped.wipe();
+        wiped.create();
+        wiped.counter_asked(CounterAsk::Take { count: 1 }, unknown);
+        wiped.assert_clean();
     }
 }

@@ -1,8 +1,8 @@
 //! Counters as a history has them, gathered for the oracles about their numbers: no oracle itself.
 //!
 //! A counter is a name in one life of the disk. How it works was said when it was created, and stays. What its numbers survive
-//! follows from that (`docs/SEQUENCERS.md`): in the strict modes everything, with `unsafe-interval` all but a loss of power,
-//! with `memory` nothing. A failed call on the files of counters excuses `unsafe-interval` as well: what it was to make durable
+//! follows from that (`docs/SEQUENCERS.md`): in the strict modes everything, with `unsafe-interval` an end in order
+//! (decision 9), with `memory` nothing. A failed call on the files of counters excuses `unsafe-interval` as well: what it was to make durable
 //! in the background is not.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,8 @@ use crate::history::{
     CounterAnswer, CounterAsk, CounterMode, CounterState, End, Kind, Refusal, Target,
 };
 
+/// The code of a refusal because there is no such counter.
+const UNKNOWN_COUNTER: u16 = 310;
 /// The code of a refusal because the server is going down.
 const SHUTTING_DOWN: u16 = 501;
 
@@ -47,6 +49,10 @@ pub(super) struct Counter<'h> {
     pub(super) doubtful: Vec<(usize, u64)>,
     /// When somebody asked to go on above a value, and the value.
     pub(super) raises: Vec<(usize, u64)>,
+    /// The modes that somebody has asked for, and when.
+    pub(super) asked_for: Vec<(usize, CounterMode)>,
+    /// Answers that there is no such counter.
+    pub(super) unknown: Vec<Window>,
     /// Answers that its files are not what they were.
     pub(super) behind: Vec<usize>,
     /// What was said of it, by the event that tells it.
@@ -79,10 +85,13 @@ pub(super) fn counters<'h>(evidence: &Evidence<'h>) -> Vec<Counter<'h>> {
         match &entry.kind {
             Kind::CounterAsked { request, name, ask } => {
                 open.insert(*request, Open { asked: event, name, ask: *ask });
-                if let CounterAsk::Raise { value } = ask {
-                    let window = Window { since: event, until: last };
-                    for life in evidence.lives_of(window) {
-                        entry_of(&mut counters, life, name).raises.push((event, *value));
+                // Until it is answered, and nobody knows when that is, it may be done.
+                for life in evidence.lives_of(Window { since: event, until: last }) {
+                    let counter = entry_of(&mut counters, life, name);
+                    match ask {
+                        CounterAsk::Raise { value } => counter.raises.push((event, *value)),
+                        CounterAsk::Create { mode } => counter.asked_for.push((event, *mode)),
+                        CounterAsk::Take { .. } | CounterAsk::Describe => {}
                     }
                 }
             }
@@ -148,6 +157,9 @@ fn note<'h>(
         }
         Some((_, CounterAnswer::State(state))) => counter.states.push((window, state)),
         Some((event, CounterAnswer::Behind)) => counter.behind.push(event),
+        Some((_, CounterAnswer::Refused(Refusal { code: UNKNOWN_COUNTER, .. }))) => {
+            counter.unknown.push(window);
+        }
         _ => {}
     }
 }

@@ -40,21 +40,22 @@ fn gaps(
     let mut taken: Vec<Taken> =
         counter.taken.iter().filter(|taken| taken.event() < struck).copied().collect();
     taken.sort_by_key(|taken| taken.first);
+    // Answered only when more could be meant than the gaps up to here.
+    let late =
+        counter.taken.iter().filter(|taken| taken.window.since < struck && struck <= taken.event());
+    let late: u64 = late.map(|taken| taken.count).sum();
     // What everything up to here has skipped, and up to when everything up to here was asked and answered.
     let (mut reached, mut skipped, mut known) = (1, 0, 0);
     let mut before = None;
     for taken in taken {
         known = known.max(taken.event());
-        let raised = counter
-            .raises
-            .iter()
-            .filter(|(asked, value)| *asked < known && *value >= reached && *value < taken.first);
-        // Up to the highest of these on purpose; above it, what was dealt there is known or not.
+        let raised = counter.raises.iter().filter(|(asked, _)| *asked < known);
+        // Up to the highest on purpose. A raise that was cut off may have come to any number below its own.
         let from = raised.map(|(_, value)| value + 1).max().unwrap_or(reached).max(reached);
         let gap = taken.first.saturating_sub(from);
         skipped += gap;
         let doubtful = counter.doubtful.iter().filter(|(asked, _)| *asked < known);
-        let doubtful: u64 = doubtful.map(|(_, count)| count).sum();
+        let doubtful: u64 = doubtful.map(|(_, count)| count).sum::<u64>() + late;
         let lives = ends.partition_point(|end| *end < known) as u64;
         let most = doubtful.saturating_add(block.saturating_mul(lives));
         if skipped > most {
@@ -75,7 +76,7 @@ fn gaps(
 #[cfg(test)]
 mod tests {
     use crate::history::CounterMode::{Always, Group, Reserve};
-    use crate::history::{CounterAnswer, CounterAsk, End, Refusal};
+    use crate::history::{CounterAnswer, CounterAsk, End, Kind, Refusal};
     use crate::oracle::story::Story;
 
     #[test]
@@ -156,6 +157,30 @@ mod tests {
         story.assert_clean();
         story.took(103, 1);
         story.assert_guilty("number_gaps", "has skipped 1");
+    }
+
+    #[test]
+    fn a_raise_that_was_cut_off_may_have_come_part_of_the_way() {
+        let mut story = Story::new();
+        story.counter(Always);
+        story.took(1, 5);
+        story.counter_asked(CounterAsk::Raise { value: 100 }, CounterAnswer::Unknown);
+        story.end(End::Power);
+        story.took(65, 1);
+        story.assert_clean();
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_damage_still_explains_its_numbers() {
+        let mut story = Story::new();
+        story.counter(Always);
+        let (request, name) = (100, "counter".to_owned());
+        story.push(Kind::CounterAsked { request, name, ask: CounterAsk::Take { count: 3 } });
+        story.took(4, 1);
+        story.strike_counters();
+        let answer = CounterAnswer::Taken { first: 1, count: 3 };
+        story.push(Kind::CounterAnswered { request, answer });
+        story.assert_clean();
     }
 
     #[test]
