@@ -92,6 +92,7 @@ impl Run {
             churn: scenario.churn,
             ids: scenario.ids,
             counters: scenario.counters.clone(),
+            damaged_counters: scenario.has(Fault::BitRot) || scenario.has(Fault::CameBackShorter),
             seed: scenario.seed,
             history: Rc::clone(&history),
             finishing: Cell::new(false),

@@ -43,6 +43,8 @@ pub struct Shared {
     pub ids: bool,
     /// The counters to take from.
     pub counters: Vec<CounterPlan>,
+    /// Whether files of counters may be damaged: then whoever raises one answers for it, and has to know better than any client.
+    pub damaged_counters: bool,
     /// The seed of the run.
     pub seed: u64,
     /// What happened.

@@ -78,7 +78,7 @@ pub(super) async fn answer_for(
     client.raise_counter(&plan.name, highest).await.map(drop)
 }
 
-/// Raises a counter a little, perhaps to where it has been long since.
+/// Raises a counter a little, perhaps to where it has been long since if nobody has to answer for it.
 async fn raise(
     shared: &Shared,
     client: &SimClient,
@@ -86,7 +86,8 @@ async fn raise(
     rng: &mut Rng,
 ) -> Result<(), CallError> {
     let highest = shared.history.borrow().highest_number(&plan.name);
-    let value = (highest + rng.below(3_000)).saturating_sub(1_000);
+    let below = if shared.damaged_counters { 0 } else { 1_000 };
+    let value = (highest + rng.below(3_000)).saturating_sub(below);
     client.raise_counter(&plan.name, value).await.map(drop)
 }
 
