@@ -22,6 +22,7 @@ use crate::settings::Settings;
 /// # Errors
 /// If the settings are wrong (exit code 2), or the server cannot start or stops by itself (1).
 pub(crate) fn run(mut session: Session, args: ServeArgs) -> Result<(), Failure> {
+    pyralog_runtime::take_file_size_signal();
     session.flag("data-dir", "server.data_dir", args.data_dir);
     session.flag("listen", "server.listen", args.listen);
     session.flag("http", "http.listen", args.http);
@@ -60,7 +61,11 @@ pub(crate) fn run(mut session: Session, args: ServeArgs) -> Result<(), Failure> 
 /// Structured logs on standard error, so that standard output only carries the addresses.
 fn start_logging(settings: &Settings, output: Output) -> Result<(), Failure> {
     let level: LevelFilter = settings.log_level.parse().expect("the kind allows only levels");
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    // A line that cannot be written is lost: to say so on standard error, as the library would, panics.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     let started = if settings.log_format == "json" {
         builder.json().try_init()
     } else {

@@ -61,6 +61,7 @@ mod world;
 pub use error::{IoError, IoErrorKind};
 pub use machine::{
     Core, JoinError, Machine, MachineConfig, MemlockReport, Pin, StartError, Stopper, start,
+    take_file_size_signal,
 };
 pub use task::{
     Class, Panicked, Task, spawn, spawn_blocking, spawn_durable, spawn_into, yield_if_needed,

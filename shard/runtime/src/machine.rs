@@ -440,8 +440,9 @@ fn raise_memlock(config: &MachineConfig) -> Result<MemlockReport, StartError> {
     Ok(report)
 }
 
-/// Makes exceeding the limit of file sizes an error of the write; by default it ends the process.
-fn take_file_size_signal() {
+/// Makes exceeding the limit of file sizes an error of the write; by default it ends the process. [`start`] does it, too; a
+/// process calls it before it writes anything, for standard error may be a file that has reached the limit.
+pub fn take_file_size_signal() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let ignored = Arc::new(AtomicBool::new(false));

@@ -37,7 +37,7 @@ impl Node {
     fn start(&mut self, shards: u32) {
         let slots = format!("ids.slots={}", self.slots);
         let flags = ["--role", "obelisk", "--set", "server.cluster_id=77", "--set", &slots];
-        let extra = Extra { flags: &flags, file_blocks: None };
+        let extra = Extra { flags: &flags, ..Extra::default() };
         self.server = Some(ServerProcess::start_with(self.data.path(), self.ports, shards, extra));
     }
 
@@ -152,8 +152,10 @@ fn a_file_size_limit_is_told_and_nothing_comes_twice() {
     let mut oracle = Oracle::default();
     a_good_life(place, &mut oracle, make);
 
-    // 32 or 64 KiB.
-    let extra = Extra { flags: &[], file_blocks: Some(64) };
+    // 32 or 64 KiB, which what it says on standard error has reached already.
+    let said = directory.path().join("said");
+    std::fs::write(&said, vec![b'\n'; 100_000]).unwrap();
+    let extra = Extra { file_blocks: Some(64), stderr: Some(&said), ..Extra::default() };
     let server = ServerProcess::start_with(place.0, place.1, 2, extra);
     let client = connect(&server.address());
     for (counter, _) in COUNTERS {

@@ -1,5 +1,6 @@
 //! A `pyralog serve` of our own, killed or terminated by its process id.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -14,6 +15,8 @@ pub(crate) struct Extra<'a> {
     pub(crate) flags: &'a [&'a str],
     /// What `ulimit -f` says: blocks of 512 or 1024 bytes, as the shell has it.
     pub(crate) file_blocks: Option<u32>,
+    /// The file that standard error goes to.
+    pub(crate) stderr: Option<&'a Path>,
 }
 
 /// Shards that a test uses at most.
@@ -116,6 +119,9 @@ impl ServerProcess {
             .args(["--set", "memory.io_bytes=16MiB"])
             .args(extra.flags)
             .stdout(Stdio::piped())
+            .stderr(extra.stderr.map_or_else(Stdio::inherit, |path| {
+                OpenOptions::new().append(true).open(path).unwrap().into()
+            }))
             .spawn()
             .unwrap();
         Self { child, ports }
