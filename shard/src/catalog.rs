@@ -201,6 +201,9 @@ impl Catalog {
                 if now.storage != config.storage {
                     return Err(Refusal::Fixed { field: "storage" });
                 }
+                if now.integrity != config.integrity {
+                    return Err(Refusal::Fixed { field: "integrity" });
+                }
                 Ok(())
             }
             Command::Delete { id } => match self.get(*id) {

@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, reason = "doc comments here are help texts for a terminal")]
 
 mod data;
+mod life;
 mod log;
 mod operate;
 mod sequence;

@@ -4,7 +4,9 @@ mod get;
 
 use std::io::{BufRead, IsTerminal};
 
-use pyralog_client::{ClientError, ErrorCode, LogChanges, LogConfig, LogDescription, LogStorage};
+use pyralog_client::{
+    ClientError, ErrorCode, Integrity, LogChanges, LogConfig, LogDescription, LogStorage,
+};
 use serde_json::{Value, json};
 
 use crate::args::{AlterArgs, ClientArgs, CreateArgs, DeleteArgs, ListArgs, LogCommand, Switch};
@@ -67,15 +69,16 @@ fn wanted(args: &CreateArgs, settings: &Settings) -> LogConfig {
     } else {
         defaults
     };
-    LogConfig {
+    args.life.over(LogConfig {
         partitions: args.partitions.unwrap_or(base.partitions),
         durability: args.durability.map_or(base.durability, Into::into),
         segment_bytes: args.segment_size.unwrap_or(base.segment_bytes),
         memory_bytes_max: args.max_bytes.unwrap_or(base.memory_bytes_max),
         ttl_ms: args.ttl.unwrap_or(base.ttl_ms),
         key_index: args.key_index || base.key_index,
+        integrity: args.integrity.into(),
         ..base
-    }
+    })
 }
 
 fn list(session: &Session, args: &ListArgs) -> Result<(), Failure> {
@@ -111,14 +114,19 @@ fn describe(session: &Session, name: &str, client: &ClientArgs) -> Result<(), Fa
 }
 
 fn alter(session: &Session, args: &AlterArgs) -> Result<(), Failure> {
-    let connected = connect(session, &args.client)?;
-    let changes = LogChanges {
+    let changes = args.life.changing(LogChanges {
         durability: args.durability.map(Into::into),
         segment_bytes: args.segment_size,
         memory_bytes_max: args.max_bytes,
         ttl_ms: args.ttl,
         key_index: args.key_index.map(|switch| switch == Switch::On),
-    };
+        ..LogChanges::default()
+    });
+    if changes == LogChanges::default() {
+        return Err(Failure::usage(format!("no change of {} is given", args.name))
+            .hint("`pyralog log alter --help` shows what can be changed"));
+    }
+    let connected = connect(session, &args.client)?;
     let log = connected.client.alter_log(&args.name, changes).map_err(|error| explain(&error))?;
     let output = session.output;
     if output.json() {
@@ -231,7 +239,25 @@ fn summary(log: &LogDescription) -> String {
         ),
     };
     let keys = if config.key_index { ", keys indexed" } else { "" };
-    format!("{partitions}, {storage}{keys}")
+    format!("{partitions}, {storage}{keys}{}", life_summary(config))
+}
+
+/// How long records live, as far as it differs from a log that keeps everything.
+fn life_summary(config: &LogConfig) -> String {
+    let (retention, compaction) = (config.retention, config.compaction);
+    let age = |ms| duration_exact(std::time::Duration::from_millis(ms));
+    let parts = [
+        (retention.age_ms > 0).then(|| format!("kept for {}", age(retention.age_ms))),
+        (retention.bytes > 0).then(|| format!("at most {} each", size_exact(retention.bytes))),
+        compaction.is_on.then(|| "compacted by key".to_owned()),
+        config.is_tiered.then(|| "tiered".to_owned()),
+        (retention.local_age_ms > 0)
+            .then(|| format!("files kept for {}", age(retention.local_age_ms))),
+        (retention.local_bytes > 0)
+            .then(|| format!("files at most {} each", size_exact(retention.local_bytes))),
+        (config.integrity != Integrity::None).then(|| format!("integrity {}", config.integrity)),
+    ];
+    parts.into_iter().flatten().fold(String::new(), |text, part| format!("{text}, {part}"))
 }
 
 fn log_json(log: &LogDescription) -> Value {
@@ -263,6 +289,16 @@ fn log_json(log: &LogDescription) -> Value {
             "memory_bytes_max": log.config.memory_bytes_max,
             "ttl_ms": log.config.ttl_ms,
             "key_index": log.config.key_index,
+            "segment_age_ms": log.config.segment_age_ms,
+            "retention_ms": log.config.retention.age_ms,
+            "retention_bytes": log.config.retention.bytes,
+            "local_retention_ms": log.config.retention.local_age_ms,
+            "local_retention_bytes": log.config.retention.local_bytes,
+            "compaction": log.config.compaction.is_on,
+            "compaction_lag_ms": log.config.compaction.lag_ms,
+            "tombstone_ms": log.config.compaction.tombstone_ms,
+            "tiered": log.config.is_tiered,
+            "integrity": log.config.integrity.to_string(),
         },
         "partitions": partitions,
     })

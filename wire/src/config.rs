@@ -1,5 +1,7 @@
 //! The configuration of a log: what may be set, in which range, and changed to what.
 
+mod life;
+
 use core::fmt;
 
 use pyralog_log::durability::Durability;
@@ -7,9 +9,11 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::limits::{
     MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, PARTITIONS_MAX,
-    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_UNIT, TTL_MS_MAX,
+    SEGMENT_AGE_MS_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    SEGMENT_BYTES_UNIT, TTL_MS_MAX,
 };
 use crate::raw::{Level, OptionalLevel};
+pub use life::{Compaction, Integrity, Retention};
 
 /// Where the records of a log live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
@@ -51,6 +55,16 @@ pub struct LogConfig {
     pub ttl_ms: u64,
     /// Whether keys are indexed, so that the newest record with a key is found without a scan.
     pub key_index: bool,
+    /// Milliseconds after which a segment is closed, however small; 0 for never.
+    pub segment_age_ms: u64,
+    /// When the oldest segments go.
+    pub retention: Retention,
+    /// Whether only the newest record of each key is kept.
+    pub compaction: Compaction,
+    /// Whether closed segments go to the object store of the server.
+    pub is_tiered: bool,
+    /// What can be proven of its records. Fixed at creation.
+    pub integrity: Integrity,
 }
 
 impl Default for LogConfig {
@@ -64,6 +78,11 @@ impl Default for LogConfig {
             memory_bytes_max: MEMORY_BYTES_DEFAULT,
             ttl_ms: 0,
             key_index: false,
+            segment_age_ms: SEGMENT_AGE_MS_DEFAULT,
+            retention: Retention::default(),
+            compaction: Compaction::default(),
+            is_tiered: false,
+            integrity: Integrity::None,
         }
     }
 }
@@ -94,7 +113,7 @@ impl LogConfig {
         if self.storage == LogStorage::Memory && self.durability > Durability::Memory {
             return Err(ConfigError::DurabilityInMemory { durability: self.durability });
         }
-        Ok(())
+        life::check(self)
     }
 
     /// This configuration with changes made.
@@ -111,6 +130,10 @@ impl LogConfig {
             memory_bytes_max: changes.memory_bytes_max.unwrap_or(self.memory_bytes_max),
             ttl_ms: changes.ttl_ms.unwrap_or(self.ttl_ms),
             key_index: changes.key_index.unwrap_or(self.key_index),
+            segment_age_ms: changes.segment_age_ms.unwrap_or(self.segment_age_ms),
+            retention: self.retention.changed(changes),
+            compaction: self.compaction.changed(changes),
+            is_tiered: changes.is_tiered.unwrap_or(self.is_tiered),
             ..*self
         };
         result.check()?;
@@ -132,6 +155,24 @@ pub struct LogChanges {
     pub ttl_ms: Option<u64>,
     /// Whether keys are indexed from now on.
     pub key_index: Option<bool>,
+    /// The new age at which segments are closed; `Some(0)` for never.
+    pub segment_age_ms: Option<u64>,
+    /// The new [`Retention::age_ms`].
+    pub retention_ms: Option<u64>,
+    /// The new [`Retention::bytes`].
+    pub retention_bytes: Option<u64>,
+    /// The new [`Retention::local_age_ms`].
+    pub local_retention_ms: Option<u64>,
+    /// The new [`Retention::local_bytes`].
+    pub local_retention_bytes: Option<u64>,
+    /// The new [`Compaction::is_on`].
+    pub compaction: Option<bool>,
+    /// The new [`Compaction::lag_ms`].
+    pub compaction_lag_ms: Option<u64>,
+    /// The new [`Compaction::tombstone_ms`].
+    pub tombstone_ms: Option<u64>,
+    /// Whether segments go to the object store from now on. Those that are there stay.
+    pub is_tiered: Option<bool>,
 }
 
 /// Why a configuration cannot be.
@@ -163,6 +204,18 @@ pub enum ConfigError {
         /// What was asked for.
         durability: Durability,
     },
+    /// A log in memory has no segments to keep, compact, move or prove.
+    NeedsFiles {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// Compaction takes records out of batches that were signed for.
+    CompactionWithProofs {
+        /// What the log promises.
+        integrity: Integrity,
+    },
+    /// Files of a log may go early only if there is a copy in the object store.
+    LocalWithoutTier,
     /// A change that changes nothing.
     NoChange,
 }
@@ -180,6 +233,19 @@ impl fmt::Display for ConfigError {
                 f,
                 "durability {durability} cannot be kept by a log in memory: use memory, or durable \
                  storage"
+            ),
+            Self::NeedsFiles { field } => write!(
+                f,
+                "{field} is for logs in files: create the log with durable storage (a log in memory has ttl_ms and \
+                 memory_bytes_max)"
+            ),
+            Self::CompactionWithProofs { integrity } => write!(
+                f,
+                "a log with integrity {integrity} keeps every batch as it was hashed and cannot be compacted in place: \
+                 set retention, or write the newest values to another log that is compacted"
+            ),
+            Self::LocalWithoutTier => f.write_str(
+                "local retention is for tiered logs: set tiered too, or use retention_ms and retention_bytes",
             ),
             Self::NoChange => f.write_str("no change is given: set at least one field"),
         }

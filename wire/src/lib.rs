@@ -71,7 +71,7 @@ pub mod name;
 mod raw;
 pub mod server;
 
-pub use config::{LogChanges, LogConfig, LogStorage};
+pub use config::{Compaction, Integrity, LogChanges, LogConfig, LogStorage, Retention};
 pub use error::{ErrorCode, ErrorDetail, ErrorReply, Retry};
 pub use frame::{Correlation, Decoded, Frame, FrameDecoder, FrameError, FrameHeader, Head};
 pub use kind::Kind;

@@ -73,6 +73,14 @@ pub const MEMORY_BYTES_MAX: u64 = 1 << 40;
 pub const MEMORY_BYTES_DEFAULT: u64 = 256 << 20;
 /// Longest time to live: 100 years in milliseconds, so that sums with a clock cannot overflow.
 pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3600 * 1000;
+/// Longest age in the life of a log, in milliseconds: 100 years.
+pub const LIFE_MS_MAX: u64 = TTL_MS_MAX;
+/// Age at which a segment is closed, unless the log says otherwise: seven days.
+pub const SEGMENT_AGE_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
+/// Least age at which a segment is closed: more often, files cost more than their records.
+pub const SEGMENT_AGE_MS_MIN: u64 = 100;
+/// Most bytes that a partition may be told to keep: 1 EiB.
+pub const RETENTION_BYTES_MAX: u64 = 1 << 60;
 
 /// Bytes that one fetch may ask for: what fits a payload.
 pub const FETCH_BYTES_MAX: u32 = PAYLOAD_BYTES_MAX;
@@ -194,6 +202,15 @@ const SHARED: &[Limit] = &[
     limit("MEMORY_BYTES_MIN", MEMORY_BYTES_MIN, "bytes", "some batches"),
     limit("MEMORY_BYTES_MAX", MEMORY_BYTES_MAX, "bytes", "above any machine we know"),
     limit("TTL_MS_MAX", TTL_MS_MAX, "milliseconds", "100 years; sums cannot overflow"),
+    limit("LIFE_MS_MAX", LIFE_MS_MAX, "milliseconds", "retention, lag, tombstones: 100 years"),
+    limit("SEGMENT_AGE_MS_DEFAULT", SEGMENT_AGE_MS_DEFAULT, "milliseconds", "seven days"),
+    limit(
+        "SEGMENT_AGE_MS_MIN",
+        SEGMENT_AGE_MS_MIN,
+        "milliseconds",
+        "files that cost more than their records",
+    ),
+    limit("RETENTION_BYTES_MAX", RETENTION_BYTES_MAX, "bytes", "1 EiB; sums cannot overflow"),
     limit("FETCH_BYTES_MAX", FETCH_BYTES_MAX as u64, "bytes", "what fits a payload"),
     limit("WAIT_MS_MAX", WAIT_MS_MAX as u64, "milliseconds", "below timeouts of middleboxes"),
     limit("CREDIT_REQUESTS_MAX", CREDIT_REQUESTS_MAX as u64, "requests", "bounds a connection"),

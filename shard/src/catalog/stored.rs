@@ -1,7 +1,7 @@
 //! How a command lies in the catalog's partition: the value of a record in a control batch.
 //!
 //! ```text
-//! 0 version u8 = 2 | 1.. rkyv archive of the command, unaligned, little-endian
+//! 0 version u8 = 3 | 1.. rkyv archive of the command, unaligned, little-endian
 //! ```
 //!
 //! Enums are numbers of their own here, not those of a library or of the wire, so that neither can change what an old
@@ -11,6 +11,7 @@ use std::fmt;
 
 use pyralog_log::durability::Durability;
 use pyralog_log::ids::{LogId, Timestamp};
+use pyralog_wire::config::{Compaction, Integrity, Retention};
 use pyralog_wire::{LogConfig, LogStorage};
 use rkyv::api::high::{HighDeserializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
@@ -20,12 +21,18 @@ use rkyv::{Archive, Deserialize, Serialize};
 use super::Command;
 
 /// The version of the encoding that this build writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The version before logs had a life: retention, compaction, tiers and proofs. It is still read.
+const VERSION_WITHOUT_LIFE: u8 = 2;
 /// The version before logs had an index of keys. It is still read: such logs have none.
 const VERSION_WITHOUT_KEYS: u8 = 1;
 
 const DURABLE: u8 = 0;
 const MEMORY: u8 = 1;
+
+const NO_PROOFS: u8 = 0;
+const HASHED: u8 = 1;
+const SIGNED: u8 = 2;
 
 /// A command with the configuration `C` of its version.
 #[derive(Archive, Serialize, Deserialize)]
@@ -37,6 +44,21 @@ enum StoredCommand<C> {
 
 #[derive(Archive, Serialize, Deserialize)]
 struct StoredConfig {
+    without_life: ConfigWithoutLife,
+    segment_age_ms: u64,
+    retention_ms: u64,
+    retention_bytes: u64,
+    local_retention_ms: u64,
+    local_retention_bytes: u64,
+    compaction: bool,
+    compaction_lag_ms: u64,
+    tombstone_ms: u64,
+    tiered: bool,
+    integrity: u8,
+}
+
+#[derive(Archive, Serialize, Deserialize)]
+struct ConfigWithoutLife {
     without_keys: ConfigWithoutKeys,
     key_index: bool,
 }
@@ -125,6 +147,7 @@ pub fn decode(bytes: &[u8]) -> Result<Command, MalformedCommand> {
     };
     match *version {
         VERSION => read::<StoredConfig>(archive),
+        VERSION_WITHOUT_LIFE => read::<ConfigWithoutLife>(archive),
         VERSION_WITHOUT_KEYS => read::<ConfigWithoutKeys>(archive),
         other => Err(MalformedCommand::UnknownVersion { found: Some(other) }),
     }
@@ -165,7 +188,24 @@ impl From<&LogConfig> for StoredConfig {
             memory_bytes_max: config.memory_bytes_max,
             ttl_ms: config.ttl_ms,
         };
-        Self { without_keys, key_index: config.key_index }
+        let LogConfig { retention, compaction, .. } = *config;
+        Self {
+            without_life: ConfigWithoutLife { without_keys, key_index: config.key_index },
+            segment_age_ms: config.segment_age_ms,
+            retention_ms: retention.age_ms,
+            retention_bytes: retention.bytes,
+            local_retention_ms: retention.local_age_ms,
+            local_retention_bytes: retention.local_bytes,
+            compaction: compaction.is_on,
+            compaction_lag_ms: compaction.lag_ms,
+            tombstone_ms: compaction.tombstone_ms,
+            tiered: config.is_tiered,
+            integrity: match config.integrity {
+                Integrity::None => NO_PROOFS,
+                Integrity::Hash => HASHED,
+                Integrity::Signed => SIGNED,
+            },
+        }
     }
 }
 
@@ -173,6 +213,35 @@ impl TryFrom<StoredConfig> for LogConfig {
     type Error = MalformedCommand;
 
     fn try_from(stored: StoredConfig) -> Result<Self, MalformedCommand> {
+        Ok(Self {
+            segment_age_ms: stored.segment_age_ms,
+            retention: Retention {
+                age_ms: stored.retention_ms,
+                bytes: stored.retention_bytes,
+                local_age_ms: stored.local_retention_ms,
+                local_bytes: stored.local_retention_bytes,
+            },
+            compaction: Compaction {
+                is_on: stored.compaction,
+                lag_ms: stored.compaction_lag_ms,
+                tombstone_ms: stored.tombstone_ms,
+            },
+            is_tiered: stored.tiered,
+            integrity: match stored.integrity {
+                NO_PROOFS => Integrity::None,
+                HASHED => Integrity::Hash,
+                SIGNED => Integrity::Signed,
+                found => return Err(MalformedCommand::UnknownNumber { field: "integrity", found }),
+            },
+            ..stored.without_life.try_into()?
+        })
+    }
+}
+
+impl TryFrom<ConfigWithoutLife> for LogConfig {
+    type Error = MalformedCommand;
+
+    fn try_from(stored: ConfigWithoutLife) -> Result<Self, MalformedCommand> {
         let key_index = stored.key_index;
         Ok(Self { key_index, ..stored.without_keys.try_into()? })
     }
@@ -195,7 +264,7 @@ impl TryFrom<ConfigWithoutKeys> for LogConfig {
             segment_bytes: stored.segment_bytes,
             memory_bytes_max: stored.memory_bytes_max,
             ttl_ms: stored.ttl_ms,
-            key_index: false,
+            ..Self::default()
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::life::{IntegrityArg, LifeArgs};
 use super::{ClientArgs, DurabilityArg};
 
 /// What to do with logs.
@@ -28,6 +29,9 @@ Examples:
   pyralog log create access
   pyralog log create orders --partitions 8 --durability synced
   pyralog log create users --key-index
+  pyralog log create access --retention 7d --retention-size 100GiB
+  pyralog log create users --compact on
+  pyralog log create ledger --integrity signed
   pyralog log create cache --memory --max-bytes 512MiB --ttl 1h")]
 pub(crate) struct CreateArgs {
     /// Name of the log: letters, digits, '.', '_' and '-'
@@ -53,6 +57,18 @@ pub(crate) struct CreateArgs {
     /// Index keys, so that `log get` finds the newest record with a key without a scan
     #[arg(long)]
     pub(crate) key_index: bool,
+    /// How long its records live.
+    #[command(flatten, next_help_heading = "Life of records")]
+    pub(crate) life: LifeArgs,
+    /// What can be proven of its records; fixed for good
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        default_value = "none",
+        help_heading = "Life of records"
+    )]
+    pub(crate) integrity: IntegrityArg,
     /// Succeed if a log of that name exists already
     #[arg(long)]
     pub(crate) if_not_exists: bool,
@@ -125,32 +141,35 @@ pub(crate) enum Switch {
 /// Arguments of `log alter`.
 #[derive(Args, Debug)]
 #[command(
-    group = clap::ArgGroup::new("change").required(true).multiple(true),
     override_usage = "pyralog log alter [OPTIONS] <NAME> <CHANGE>...",
     after_help = "\
 Examples:
   pyralog log alter access --durability written
   pyralog log alter cache --max-bytes 1GiB --ttl 30min
-  pyralog log alter users --key-index on"
+  pyralog log alter users --key-index on
+  pyralog log alter access --retention 30d --retention-size none"
 )]
 pub(crate) struct AlterArgs {
     /// Name of the log
     pub(crate) name: String,
     /// When an append is acknowledged, from now on
-    #[arg(long, short = 'd', value_name = "LEVEL", value_enum, group = "change")]
+    #[arg(long, short = 'd', value_name = "LEVEL", value_enum)]
     pub(crate) durability: Option<DurabilityArg>,
     /// Most bytes of records each partition of a memory log keeps
-    #[arg(long, value_name = "SIZE", group = "change", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_bytes: Option<u64>,
     /// Drop records of a memory log after this time
-    #[arg(long, value_name = "DURATION", group = "change", value_parser = millis)]
+    #[arg(long, value_name = "DURATION", value_parser = millis)]
     pub(crate) ttl: Option<u64>,
     /// Size of segment files made from now on
-    #[arg(long, value_name = "SIZE", group = "change", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) segment_size: Option<u64>,
     /// Whether keys are indexed
-    #[arg(long, value_name = "on|off", value_enum, group = "change")]
+    #[arg(long, value_name = "on|off", value_enum)]
     pub(crate) key_index: Option<Switch>,
+    /// How long its records live.
+    #[command(flatten, next_help_heading = "Life of records")]
+    pub(crate) life: LifeArgs,
     /// Where to find a server.
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -182,7 +201,7 @@ pub(super) fn size(text: &str) -> Result<u64, crate::quantity::QuantityError> {
 }
 
 /// Whole milliseconds from a text such as `1h`, at least one.
-fn millis(text: &str) -> Result<u64, String> {
+pub(super) fn millis(text: &str) -> Result<u64, String> {
     let duration = crate::quantity::parse_duration(text).map_err(|error| error.to_string())?;
     match u64::try_from(duration.as_millis()) {
         Ok(ms) if ms > 0 => Ok(ms),

@@ -69,3 +69,28 @@ fn names_and_settings_that_cannot_be_are_usage_errors() {
     assert!(message.contains("memory"), "{message}");
     served.run(&["log", "create", "m", "--segment-size", "1"]).failed(2);
 }
+
+#[test]
+fn the_life_of_records_is_set_changed_and_shown() {
+    let served = Served::fresh();
+    let life = ["--retention", "7d", "--retention-size", "100GiB", "--segment-age", "1h"];
+    served.run(&[&["log", "create", "access"], &life[..]].concat()).text();
+    let described = served.run(&["log", "describe", "access"]).text();
+    assert!(described.contains("kept for 7d, at most 100GiB each"), "{described}");
+    let changes = ["--retention", "none", "--compact", "on", "--tombstone-retention", "2h"];
+    let altered =
+        served.run(&[&["log", "alter", "access", "--json"], &changes[..]].concat()).json();
+    let config = &altered["config"];
+    assert_eq!(config["retention_ms"], 0);
+    assert_eq!(config["retention_bytes"], 100_u64 << 30, "what is not named stays");
+    assert_eq!(config["compaction"], true);
+    assert_eq!(config["tombstone_ms"], 7_200_000);
+    let refused = served
+        .run(&["log", "create", "ledger", "--integrity", "signed", "--compact", "on"])
+        .failed(2);
+    assert!(refused.contains("write the newest values to another log"), "{refused}");
+    let refused = served.run(&["log", "alter", "access", "--local-retention", "1h"]).failed(2);
+    assert!(refused.contains("local retention is for tiered logs"), "{refused}");
+    let nothing = served.run(&["log", "alter", "access"]).failed(2);
+    assert!(nothing.contains("no change of access is given"), "{nothing}");
+}

@@ -82,5 +82,6 @@ pub use pyralog_wire::message::{
     PartitionInfo, ShardStats,
 };
 pub use pyralog_wire::{
-    ErrorCode, ErrorDetail, ErrorReply, LogChanges, LogConfig, LogStorage, Retry,
+    Compaction, ErrorCode, ErrorDetail, ErrorReply, Integrity, LogChanges, LogConfig, LogStorage,
+    Retention, Retry,
 };

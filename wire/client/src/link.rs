@@ -174,6 +174,10 @@ enum Turn {
 }
 
 /// Why the task woke up.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is matched where it is made; a box would be an allocation for each request"
+)]
 enum Wake {
     /// The socket can be read or written.
     Ready,

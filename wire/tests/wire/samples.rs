@@ -2,7 +2,7 @@
 
 use pyralog_log::durability::Durability;
 use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
-use pyralog_wire::config::{LogChanges, LogConfig, LogStorage};
+use pyralog_wire::config::{Compaction, Integrity, LogChanges, LogConfig, LogStorage, Retention};
 use pyralog_wire::message::*;
 use pyralog_wire::server::ServerConfig;
 use pyralog_wire::{ErrorCode, ErrorDetail, ErrorReply, Kind, Request, Response};
@@ -49,6 +49,10 @@ pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
         memory_bytes_max: Some(1 << 24),
         ttl_ms: Some(0),
         key_index: Some(true),
+        retention_ms: Some(86_400_000),
+        local_retention_bytes: Some(1 << 30),
+        compaction: Some(false),
+        ..LogChanges::default()
     };
     let append = Append { log, partition, durability: None };
     let synced = Append { durability: Some(Durability::Synced), ..append };
@@ -408,6 +412,20 @@ fn config(g: &mut Gen) -> LogConfig {
         memory_bytes_max: u64::arbitrary(g),
         ttl_ms: u64::arbitrary(g),
         key_index: bool::arbitrary(g),
+        segment_age_ms: u64::arbitrary(g),
+        retention: Retention {
+            age_ms: u64::arbitrary(g),
+            bytes: u64::arbitrary(g),
+            local_age_ms: u64::arbitrary(g),
+            local_bytes: u64::arbitrary(g),
+        },
+        compaction: Compaction {
+            is_on: bool::arbitrary(g),
+            lag_ms: u64::arbitrary(g),
+            tombstone_ms: u64::arbitrary(g),
+        },
+        is_tiered: bool::arbitrary(g),
+        integrity: *g.choose(&Integrity::ALL).unwrap(),
     }
 }
 
@@ -418,6 +436,15 @@ fn changes(g: &mut Gen) -> LogChanges {
         memory_bytes_max: Option::arbitrary(g),
         ttl_ms: Option::arbitrary(g),
         key_index: Option::arbitrary(g),
+        segment_age_ms: Option::arbitrary(g),
+        retention_ms: Option::arbitrary(g),
+        retention_bytes: Option::arbitrary(g),
+        local_retention_ms: Option::arbitrary(g),
+        local_retention_bytes: Option::arbitrary(g),
+        compaction: Option::arbitrary(g),
+        compaction_lag_ms: Option::arbitrary(g),
+        tombstone_ms: Option::arbitrary(g),
+        is_tiered: Option::arbitrary(g),
     }
 }
 

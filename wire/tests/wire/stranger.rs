@@ -95,6 +95,12 @@ fn hello_and_create_log_by_hand_are_ours_byte_for_byte() {
         .raw(&(256_u64 << 20).to_le_bytes())
         .raw(&0_u64.to_le_bytes())
         .raw(&[0])
+        .raw(&(7 * 24 * 3600 * 1000_u64).to_le_bytes())
+        .raw(&[0; 4 * 8])
+        .raw(&[0])
+        .raw(&0_u64.to_le_bytes())
+        .raw(&(24 * 3600 * 1000_u64).to_le_bytes())
+        .raw(&[0, 0])
         .frame(33, 9);
     let config = pyralog_wire::LogConfig { partitions: 4, ..Default::default() };
     assert_eq!(create, ours(CreateLog { name: long, config }));
@@ -176,6 +182,11 @@ fn routes_are_read_by_hand() {
         let (partitions, [durability, storage]) = (log.u32(), log.take());
         let sizes = [log.u64(), log.u64(), log.u64()];
         assert_eq!(log.take(), [0], "key_index");
+        assert_eq!(log.u64(), 7 * 24 * 3600 * 1000, "segment_age_ms");
+        assert_eq!([log.u64(), log.u64(), log.u64(), log.u64()], [0; 4], "retention");
+        assert_eq!(log.take(), [0], "compaction");
+        assert_eq!([log.u64(), log.u64()], [0, 24 * 3600 * 1000], "its lag and tombstones");
+        assert_eq!(log.take(), [0, 0], "tiered, integrity");
         let shards = log.list(Fields::u16);
         (id, name, partitions, [durability, storage], sizes, shards)
     });
