@@ -143,9 +143,45 @@ impl History {
                     }
                     doubtful -= count;
                 }
+                Kind::CountersSeen { counters, .. } => {
+                    let seen = counters.iter().filter(|(name, _)| name == counter);
+                    let lasts = seen.filter_map(|(_, state)| state.map(|state| state.last));
+                    highest = lasts.fold(highest, u64::max);
+                }
                 _ => {}
             }
         }
         highest.saturating_add(doubtful)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_number_is_of_everything_that_was_said_and_may_have_been() {
+        let mut history = History::new();
+        let mut tell = |kind| history.push(1, 1, kind);
+        let asked = |request, name: &str, ask| {
+            let name = name.to_owned();
+            Kind::CounterAsked { request, name, ask }
+        };
+        let answered = |request, answer| Kind::CounterAnswered { request, answer };
+        let state = CounterState { mode: CounterMode::Always, last: 30, durable: 99 };
+        tell(asked(1, "a", CounterAsk::Take { count: 5 }));
+        tell(answered(1, CounterAnswer::Taken { first: 6, count: 5 }));
+        tell(asked(2, "a", CounterAsk::Take { count: 7 }));
+        tell(answered(2, CounterAnswer::Unknown));
+        tell(asked(3, "a", CounterAsk::Take { count: 11 }));
+        tell(answered(3, CounterAnswer::Behind));
+        tell(asked(4, "b", CounterAsk::Take { count: 1_000 }));
+        assert_eq!(history.highest_number("a"), 10 + 7);
+        let counters = vec![("a".to_owned(), Some(state)), ("b".to_owned(), None)];
+        history.push(1, 1, Kind::CountersSeen { begun: Mark(0), counters });
+        assert_eq!(history.highest_number("a"), 30 + 7);
+        history.push(1, 1, asked(5, "a", CounterAsk::Raise { value: 50 }));
+        assert_eq!(history.highest_number("a"), 50 + 7);
+        assert_eq!(history.highest_number("b"), 1_000);
     }
 }
