@@ -10,6 +10,7 @@ pub mod limits;
 pub mod mark;
 pub mod partition;
 pub mod partition_file;
+pub mod proof;
 pub mod recovery;
 pub mod recovery_file;
 pub mod segment;

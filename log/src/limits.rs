@@ -3,8 +3,10 @@
 //! Sizes are `usize` where code compares lengths with them; all fit `u32`, which formats use.
 
 mod partition;
+mod proof;
 
 pub use partition::*;
+pub use proof::*;
 
 /// One line of the printed list of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,7 @@ const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 pub fn limits() -> Vec<Limit> {
     let mut limits = batch_limits().to_vec();
     limits.extend(partition::partition_limits());
+    limits.extend(proof::proof_limits());
     limits
 }
 
