@@ -8,6 +8,7 @@ pub mod ids;
 pub mod index;
 pub mod limits;
 pub mod mark;
+pub mod merkle;
 pub mod partition;
 pub mod partition_file;
 pub mod proof;

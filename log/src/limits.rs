@@ -2,9 +2,11 @@
 //!
 //! Sizes are `usize` where code compares lengths with them; all fit `u32`, which formats use.
 
+mod merkle;
 mod partition;
 mod proof;
 
+pub use merkle::*;
 pub use partition::*;
 pub use proof::*;
 
@@ -84,6 +86,7 @@ pub fn limits() -> Vec<Limit> {
     let mut limits = batch_limits().to_vec();
     limits.extend(partition::partition_limits());
     limits.extend(proof::proof_limits());
+    limits.extend(merkle::merkle_limits());
     limits
 }
 
