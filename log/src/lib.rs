@@ -14,6 +14,7 @@ pub mod partition_file;
 pub mod proof;
 pub mod recovery;
 pub mod recovery_file;
+pub mod remote;
 pub mod segment;
 pub mod sessions;
 
