@@ -25,10 +25,11 @@ fn own_rows(limits: &[pyralog_runtime::limits::Limit]) -> Vec<Row> {
 }
 
 fn page() -> String {
-    let sections: [(&str, Vec<Row>); 6] = [
+    let sections: [(&str, Vec<Row>); 7] = [
         ("A core (`shard/runtime/src/limits.rs`)", own_rows(&pyralog_runtime::limits::limits())),
         ("Sequencers (`seq/src/limits.rs`)", own_rows(&pyralog_seq::limits::limits())),
         ("The log (`log/src/limits.rs`)", rows(&pyralog_log::limits::limits())),
+        ("The object store (`log/store/src/limits.rs`)", rows(&pyralog_store::limits::limits())),
         ("The protocol (`wire/src/limits.rs`)", rows(&pyralog_wire::limits::limits())),
         ("The client (`wire/client/src/limits.rs`)", rows(&pyralog_client::limits::limits())),
         ("The server (`shard/src/limits.rs`)", rows(&pyralog_shard::limits::limits())),

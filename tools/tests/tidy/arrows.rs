@@ -8,10 +8,12 @@ use crate::tree::{File, root, sources};
 
 /// Which of our packages each of them may depend on (the second table of the design). Development
 /// dependencies are free: a test may look at anything.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("pyralog-runtime", &[]),
     ("pyralog-seq", &["pyralog-runtime"]),
     ("pyralog-log", &["pyralog-runtime"]),
+    // The other body of `log::remote`: it answers cores through the runtime's mesh.
+    ("pyralog-store", &["pyralog-log", "pyralog-runtime"]),
     ("pyralog-wire", &["pyralog-log"]),
     // The batch format is part of what a client says, so it sees `log` as `wire` does, and what an id is made of `seq`.
     ("pyralog-client", &["pyralog-wire", "pyralog-log", "pyralog-seq"]),
@@ -24,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "pyralog-runtime",
             "pyralog-seq",
             "pyralog-log",
+            "pyralog-store",
             "pyralog-wire",
             "pyralog-http",
             "pyralog-replication",
@@ -42,6 +45,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "pyralog-runtime",
             "pyralog-log",
             "pyralog-seq",
+            "pyralog-store",
             "pyralog-wire",
         ],
     ),
@@ -63,12 +67,17 @@ const ARROWS: [(&str, &[&str]); 11] = [
 const BENCHES: &str = "pyralog-perf";
 
 /// Libraries that only some packages may name, with the crate's name in code.
-const GUARDED: [(&str, &str, &[&str]); 5] = [
+const GUARDED: [(&str, &str, &[&str]); 6] = [
     ("glommio", "glommio", &["pyralog-runtime"]),
     ("io-uring", "io_uring", &["pyralog-runtime"]),
     ("socket2", "socket2", &["pyralog-runtime", "pyralog-perf"]),
     // `shard` hands requests of the admin listener over: see `shard/src/admin.rs`.
-    ("tokio", "tokio", &["pyralog-client", "pyralog-http", "pyralog-shard", "pyralog-perf"]),
+    (
+        "tokio",
+        "tokio",
+        &["pyralog-client", "pyralog-http", "pyralog-shard", "pyralog-store", "pyralog-perf"],
+    ),
+    ("object_store", "object_store", &["pyralog-store"]),
     ("axum", "axum", &["pyralog-http"]),
 ];
 
