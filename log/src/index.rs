@@ -195,6 +195,27 @@ impl Index {
         if index.is_sound() { Ok(index) } else { Err(FormatError::Field { field: "entry" }) }
     }
 
+    /// Whether both point to the same batches and end at the same place. Create times may differ: see [`Self::cut`].
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let places =
+            |index: &Self| -> Vec<Start> { index.entries.iter().map(Entry::start).collect() };
+        let ends = |index: &Self| (index.base, index.end_offset, index.end_position);
+        ends(self) == ends(other) && places(self) == places(other)
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry: the segment has no batch.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     fn is_sound(&self) -> bool {
         let rising = self.entries.windows(2).all(|pair| {
             pair[0].offset < pair[1].offset

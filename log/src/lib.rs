@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod durability;
 pub mod ids;
 pub mod index;
+pub mod inspect;
 pub mod limits;
 pub mod mark;
 pub mod merkle;

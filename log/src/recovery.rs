@@ -174,6 +174,17 @@ pub const fn decide_file(header: HeaderFound, remembered: bool) -> FileRow {
     }
 }
 
+/// How much of a partition its recovery reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// What the checkpoint does not vouch for.
+    #[default]
+    Unvouched,
+    /// Every segment from its start, also those that the checkpoint vouches for: what has rotted since it was written
+    /// is found. The checkpoint keeps its word about what was promised, and about sessions.
+    Everything,
+}
+
 /// A range of records that was promised and is not readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {

@@ -23,7 +23,7 @@ use crate::limits::{DAMAGES_MAX, READ_BYTES_MAX, RECORDS_PER_BATCH_MAX};
 use crate::mark::{Incarnation, Mark, MarkFlags};
 use crate::partition::{Closed, OpenError, PartitionConfig, Recovered};
 use crate::recovery::scan::{End, Event, Opening, Scan, Subject, Vouched};
-use crate::recovery::{Cut, Damage, FileRow, HeaderFound, RecoveryReport, decide_file};
+use crate::recovery::{Cut, Damage, Extent, FileRow, HeaderFound, RecoveryReport, decide_file};
 use crate::segment::{
     FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name,
 };
@@ -71,6 +71,8 @@ struct Recovery<'a> {
     damages: Vec<Damage>,
     known_damages: usize,
     sessions: Sessions,
+    /// Batches below it are not noted again: their sessions may have been forgotten for newer ones.
+    sessions_known: Offset,
     append_time: Timestamp,
     incarnation: Incarnation,
     /// Offset after everything that was accounted for.
@@ -139,6 +141,10 @@ impl<'a> Recovery<'a> {
             recycle,
             known_damages: damages.len(),
             sessions: known.map(|found| found.sessions.clone()).unwrap_or_default(),
+            sessions_known: match config.extent {
+                Extent::Unvouched => Offset::ZERO,
+                Extent::Everything => known.map_or(Offset::ZERO, |found| found.start.offset),
+            },
             append_time: known.map_or(Timestamp::MIN, |found| found.append_time),
             incarnation: known.map_or(Incarnation::default(), |found| found.incarnation),
             checkpoint,
@@ -204,6 +210,7 @@ impl<'a> Recovery<'a> {
             checkpoint.closed.iter().find(|closed| closed.base == found.base).copied()
         });
         if let Some(known) = known
+            && self.config.extent == Extent::Unvouched
             && known.end_position.get() <= found.len
             && known.end <= next
         {
@@ -388,7 +395,9 @@ impl<'a> Recovery<'a> {
         match event {
             Event::Batch { header, position } => {
                 index.observe(&header, position);
-                self.sessions.restore(&header);
+                if header.owner.base_offset >= self.sessions_known {
+                    self.sessions.restore(&header);
+                }
                 self.append_time = self.append_time.max(header.owner.append_time);
             }
             Event::Damaged(damage) => self.damaged(damage),
@@ -464,7 +473,8 @@ impl<'a> Recovery<'a> {
         let whole = self.whole_of(found, header);
         match &self.checkpoint {
             Some(checkpoint)
-                if checkpoint.start.segment == found.base
+                if self.config.extent == Extent::Unvouched
+                    && checkpoint.start.segment == found.base
                     && checkpoint.generation == header.generation
                     && checkpoint.start.position.get() <= found.len =>
             {

@@ -15,6 +15,7 @@ use crate::limits::{
     KEY_INDEX_KEYS_DEFAULT, MEMORY_BYTES_MIN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
 };
+use crate::recovery::Extent;
 use crate::sessions::SessionError;
 
 /// Where the records of a partition live.
@@ -56,6 +57,8 @@ pub struct PartitionConfig {
     pub key_index: bool,
     /// Most keys of one segment of which that index holds the hashes in memory at a time.
     pub key_index_keys_max: usize,
+    /// How much of it is read when it is opened.
+    pub extent: Extent,
     /// Disk or memory.
     pub storage: Storage,
 }
@@ -89,6 +92,7 @@ impl PartitionConfig {
             tail_bytes: 8 << 20,
             key_index: false,
             key_index_keys_max: KEY_INDEX_KEYS_DEFAULT,
+            extent: Extent::Unvouched,
             storage,
         }
     }

@@ -4,6 +4,7 @@ mod altered;
 mod crash;
 mod harness;
 mod keys;
+mod rescan;
 mod simulated;
 
 use std::time::Duration;
