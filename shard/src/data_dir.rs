@@ -271,6 +271,17 @@ impl DataDir {
         Ok(directory)
     }
 
+    /// Takes a directory that is one already.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; one of the kind `Damaged` if it is none. Nothing is made then.
+    pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        let Some(identity) = identity_of(path)? else {
+            return Err(damaged(path, "there is no such file".to_owned()));
+        };
+        Self::open(path, Asked::default(), identity)
+    }
+
     /// Who the directory belongs to.
     #[must_use]
     pub fn identity(&self) -> Identity {
@@ -294,6 +305,14 @@ impl DataDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Who the directory at `path` belongs to, or `None` if it is not a data directory. Takes no lock and writes nothing.
+///
+/// # Errors
+/// If its `node.toml` cannot be read or does not say what it must.
+pub fn identity_of(path: &Path) -> Result<Option<Identity>, DataDirError> {
+    read_node_file(path)
 }
 
 fn failed(path: &Path, source: io::Error) -> DataDirError {

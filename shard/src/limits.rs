@@ -117,6 +117,9 @@ pub const RECEIVE_SILENCE: Duration = Duration::from_secs(2);
 pub const NODE_FILE_BYTES_MAX: usize = 4096;
 /// Bytes of the lock that are looked at for the holder's process id: more than it can have.
 pub const LOCK_FILE_BYTES_MAX: usize = 32;
+/// Bytes of buffers of the core that works on a directory without a server: one partition at a time, whose largest group has
+/// 16 MiB and is read while another is written.
+pub const OFFLINE_BUFFER_BYTES: usize = 64 << 20;
 /// Bytes of a node's or host's name in settings.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 
@@ -130,8 +133,21 @@ const _: () = assert!(CONNECTIONS_PER_SHARD <= CONNECTIONS_PER_SHARD_MAX);
 /// All limits, in the order in which they are printed.
 #[must_use]
 pub fn limits() -> Vec<Limit> {
-    let limit = |name, value: u64, unit, why| Limit { name, value, unit, why };
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut limits = on_the_way();
+    limits.extend(in_all());
+    limits
+}
+
+const fn limit(name: &'static str, value: u64, unit: &'static str, why: &'static str) -> Limit {
+    Limit { name, value, unit, why }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What one core holds and waits for on the way of requests.
+fn on_the_way() -> Vec<Limit> {
     vec![
         limit("SHARDS_MAX", SHARDS_MAX as u64, "cores", "lanes grow with the square"),
         limit(
@@ -160,6 +176,12 @@ pub fn limits() -> Vec<Limit> {
         limit("APPEND_WAIT", ms(APPEND_WAIT), "ms", "some group commits"),
         limit("BUSY_RETRY", ms(BUSY_RETRY), "ms", "a few group commits"),
         limit("LANE_MESSAGES", LANE_MESSAGES as u64, "messages", "a connection's credit, twice"),
+    ]
+}
+
+/// What there may be of each kind, and how long the node waits for others.
+fn in_all() -> Vec<Limit> {
+    vec![
         limit("ADMIN_WAITING_MAX", ADMIN_WAITING_MAX as u64, "requests", "people, not programs"),
         limit("IDS_RETRY", ms(IDS_RETRY), "ms", "a core without a mint looks again"),
         limit(
@@ -182,6 +204,12 @@ pub fn limits() -> Vec<Limit> {
             LABELLED_PARTITIONS_MAX as u64,
             "partitions",
             "cardinality of /metrics",
+        ),
+        limit(
+            "OFFLINE_BUFFER_BYTES",
+            OFFLINE_BUFFER_BYTES as u64,
+            "bytes",
+            "one partition at a time, two groups",
         ),
         limit("SHUTDOWN_GRACE", ms(SHUTDOWN_GRACE), "ms", "clients take their last answers"),
         limit("SEND_STALL_MAX", ms(SEND_STALL_MAX), "ms", "a reader that slow has stopped"),

@@ -205,6 +205,20 @@ fn ttl(config: &LogConfig) -> Option<Duration> {
     (config.ttl_ms > 0).then(|| Duration::from_millis(config.ttl_ms))
 }
 
+/// A partition as its log is configured, with the tail cache of one that nobody reads.
+pub(crate) fn partition_config(
+    entry: &LogEntry,
+    partition: PartitionId,
+    storage: Storage,
+) -> PartitionConfig {
+    PartitionConfig {
+        durability: entry.config.durability,
+        segment_bytes: entry.config.segment_bytes,
+        key_index: entry.config.key_index,
+        ..PartitionConfig::new(entry.id, partition, storage)
+    }
+}
+
 /// The folder of a log's partitions.
 pub(crate) fn log_folder(data: &Path, log: LogId) -> PathBuf {
     data.join("logs").join(log.to_string())
@@ -244,13 +258,8 @@ impl Shard {
         partition: PartitionId,
         tail_bytes: usize,
     ) -> Option<String> {
-        let config = PartitionConfig {
-            durability: entry.config.durability,
-            segment_bytes: entry.config.segment_bytes,
-            key_index: entry.config.key_index,
-            tail_bytes,
-            ..PartitionConfig::new(entry.id, partition, self.storage(entry, partition))
-        };
+        let storage = self.storage(entry, partition);
+        let config = PartitionConfig { tail_bytes, ..partition_config(entry, partition, storage) };
         let opened = Partition::open(config, Rc::new(Landing::new(self))).await;
         let place = format!("log {} partition {partition}", entry.name);
         let (state, damaged, line) = match opened {

@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, reason = "doc comments here are help texts for a terminal")]
 
 mod data;
+mod keep;
 mod life;
 mod log;
 mod operate;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pyralog_perf::BenchArgs;
 
 pub(crate) use data::{Compression, ConsumeArgs, InputFormat, OutputFormat, ProduceArgs};
+pub(crate) use keep::InspectArgs;
 pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCommand, Switch};
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,
@@ -130,6 +132,8 @@ pub(crate) enum Command {
     Obelisk(ObeliskCommand),
     /// Show what a running server does
     Status(StatusArgs),
+    /// Look at segments, partitions and data directories on disk, and repair them
+    Inspect(InspectArgs),
     /// See it work: ingest, read back, restart and verify in a temporary directory
     Quickstart(QuickstartArgs),
     /// Measure what this machine allows and what the server reaches

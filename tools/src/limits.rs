@@ -56,5 +56,12 @@ pub(crate) const COUNTER_VALUE_MAX: u64 = pyralog_seq::limits::VALUE_MAX;
 /// partitions some 1 MiB.
 pub(crate) const STATUS_BYTES_MAX: u64 = 16 << 20;
 
+/// Bytes of a segment that `inspect` reads at a time: marks and small groups then cost no call of their own.
+pub(crate) const INSPECT_READ_BYTES: usize = 1 << 20;
+
+/// Largest checkpoint, list, index or index of keys that `inspect` reads, in bytes. The largest that there can be is the
+/// index of the keys of a segment: 16 bytes for each of 64 million keys.
+pub(crate) const SMALL_FILE_BYTES_MAX: usize = 1 << 30;
+
 const _: () = assert!(READ_BYTES.is_power_of_two() && WRITE_BYTES.is_power_of_two());
 const _: () = assert!(DOCTOR_PROBE_SAMPLES_MAX >= 100, "a p99 needs a hundred samples");

@@ -12,6 +12,7 @@ mod consume;
 mod doctor;
 mod exit;
 mod id_command;
+mod inspect;
 mod limits;
 mod log_command;
 mod machine;
@@ -61,6 +62,7 @@ fn run(command: Command, session: Session) -> Result<(), Failure> {
         Command::Id(command) => id_command::run(&session, &command),
         Command::Obelisk(command) => obelisk_command::run(&session, &command),
         Command::Status(args) => status::run(&session, &args),
+        Command::Inspect(args) => inspect::run(&session, &args),
         Command::Quickstart(args) => quickstart::run(&session, &args),
         Command::Bench(args) => bench::run(session.output, &args),
         Command::Doctor(args) => doctor::run(session, args),

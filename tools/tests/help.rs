@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 37] = [
     "",
     "serve",
     "log",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 36] = [
     "obelisk stat",
     "obelisk raise",
     "status",
+    "inspect",
     "quickstart",
     "bench",
     "bench run",
