@@ -1,6 +1,7 @@
 //! What the admin listener answers: snapshots of all cores, asked for with messages and a deadline.
 
 use pyralog_http::{AdminSource, Readiness, Unavailable};
+use pyralog_log::proof::PublicKey;
 use pyralog_runtime::mesh::Outside;
 use pyralog_runtime::time::{self, Monotonic};
 use pyralog_seq::pharaoh::Role;
@@ -18,6 +19,7 @@ use crate::metrics::{Counter, IdsSnapshot, NodeSnapshot, PartitionSnapshot, Shar
 pub(crate) struct Admin {
     outside: Outside<Message>,
     identity: Identity,
+    key: PublicKey,
     node: String,
     role: Role,
     data: String,
@@ -27,7 +29,7 @@ pub(crate) struct Admin {
 impl Admin {
     pub(crate) fn new(
         config: &ServerConfig,
-        identity: Identity,
+        (identity, key): (Identity, PublicKey),
         outside: Outside<Message>,
     ) -> Self {
         let data = match &config.data {
@@ -35,7 +37,7 @@ impl Admin {
             DataConfig::MemoryOnly { .. } => "memory only".into(),
         };
         let node = config.node_name.clone();
-        Self { outside, identity, node, role: config.role, data, started: time::now() }
+        Self { outside, identity, key, node, role: config.role, data, started: time::now() }
     }
 
     /// Asks all cores at once, and waits for each.
@@ -81,7 +83,7 @@ impl AdminSource for Admin {
 
     async fn status(&self) -> Result<String, Unavailable> {
         let snapshot = self.snapshot().await?;
-        let status = Status::of(&snapshot, (&self.data, self.role));
+        let status = Status::of(&snapshot, (&self.data, self.role), self.key);
         serde_json::to_string_pretty(&status).map_err(|error| Unavailable(error.to_string()))
     }
 }
@@ -93,6 +95,7 @@ struct Status<'s> {
     node: &'s str,
     node_id: u64,
     cluster_id: u64,
+    public_key: String,
     role: String,
     data: &'s str,
     uptime_seconds: u64,
@@ -144,7 +147,7 @@ struct PartitionStatus<'s> {
 }
 
 impl<'s> Status<'s> {
-    fn of(snapshot: &'s NodeSnapshot, (data, role): (&'s str, Role)) -> Self {
+    fn of(snapshot: &'s NodeSnapshot, (data, role): (&'s str, Role), key: PublicKey) -> Self {
         let problems = snapshot.problems();
         let first = snapshot.shards.first();
         Self {
@@ -152,6 +155,7 @@ impl<'s> Status<'s> {
             node: &snapshot.node,
             node_id: snapshot.node_id,
             cluster_id: snapshot.cluster_id,
+            public_key: key.to_string(),
             role: role.to_string(),
             data,
             uptime_seconds: snapshot.uptime_seconds,

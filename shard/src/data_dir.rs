@@ -8,6 +8,7 @@
 //! <data>/recycle/       segment files waiting for their next life
 //! <data>/scarab/        up to which time ids may have been dealt, a file for each shard
 //! <data>/obelisk/       the counters
+//! <data>/keys/          the node's secret key, see `node_key`
 //! ```
 //!
 //! Everything here runs on the thread that starts the server, before any core does, so it blocks with a good
@@ -83,6 +84,13 @@ pub enum DataDirError {
         /// What is wrong with the file.
         problem: String,
     },
+    /// The node's key cannot be used.
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// A running server holds it.
     Locked {
         /// The directory.
@@ -144,6 +152,7 @@ impl fmt::Display for DataDirError {
                 "{}: {problem}; restore the file from a backup",
                 path.join(NODE_FILE).display()
             ),
+            Self::Key { path, problem } => write!(formatter, "{}: {problem}", path.display()),
             Self::Locked { path, pid: Some(pid) } => write!(
                 formatter,
                 "{} is in use by the server with process id {pid}: stop it first (kill -TERM {pid}) or choose another data directory",
@@ -315,7 +324,7 @@ pub fn identity_of(path: &Path) -> Result<Option<Identity>, DataDirError> {
     read_node_file(path)
 }
 
-fn failed(path: &Path, source: io::Error) -> DataDirError {
+pub(crate) fn failed(path: &Path, source: io::Error) -> DataDirError {
     let path = path.to_path_buf();
     match source.kind() {
         ErrorKind::NotADirectory => DataDirError::NotADirectory { path },

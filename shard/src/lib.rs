@@ -28,6 +28,7 @@ pub mod config;
 pub mod data_dir;
 pub mod limits;
 pub mod metrics;
+pub mod node_key;
 pub mod offline;
 pub mod ownership;
 

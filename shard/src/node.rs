@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 
 use futures_util::future::{Either, LocalBoxFuture, select};
+use pyralog_log::proof::NodeKey;
 use pyralog_runtime::mesh::Mesh;
 use pyralog_runtime::{Core, MachineConfig, Pin, rng, spawn, spawn_durable, time};
 
@@ -21,7 +22,7 @@ use crate::message::Message;
 use crate::ownership::CATALOG_SHARD;
 use crate::server::{Addresses, StartError};
 use crate::shard::{Phase, Shard};
-use crate::{inbox, stop};
+use crate::{inbox, node_key, stop};
 
 /// What a node is once it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,7 @@ type Outcome = Result<Started, StartError>;
 pub struct Node {
     config: ServerConfig,
     identity: Identity,
+    key: NodeKey,
     mesh: Mesh<Message>,
     /// Goes to the cores with [`Node::main`]; when the last of them has dropped it, no report can come any more.
     reporter: Option<mpsc::Sender<Outcome>>,
@@ -64,10 +66,11 @@ impl Node {
         config.validate().map_err(StartError::Config)?;
         let data = open_data(&config)?;
         let identity = data.as_ref().map_or_else(|| fresh(&config), DataDir::identity);
+        let key = open_key(data.as_ref())?;
         let mesh = Mesh::new(config.shards, LANE_MESSAGES);
         let (reporter, report) = mpsc::channel();
         let (reporter, report) = (Some(reporter), Some(report));
-        Ok(Self { config, identity, mesh, reporter, report, data })
+        Ok(Self { config, identity, key, mesh, reporter, report, data })
     }
 
     /// Who it is.
@@ -103,10 +106,12 @@ impl Node {
         &mut self,
     ) -> impl Fn(Core) -> LocalBoxFuture<'static, ()> + Clone + Send + 'static + use<> {
         let reporter = self.reporter.take().expect("a node runs once");
-        let (mesh, config, identity) = (self.mesh.clone(), self.config.clone(), self.identity);
+        let (mesh, config) = (self.mesh.clone(), self.config.clone());
+        let who = (self.identity, self.key.clone());
         move |core: Core| {
-            let (mesh, config, reporter) = (mesh.clone(), config.clone(), reporter.clone());
-            Box::pin(async move { shard_main(core, mesh, (config, identity), reporter).await })
+            let (mesh, reporter) = (mesh.clone(), reporter.clone());
+            let told = (config.clone(), who.clone());
+            Box::pin(async move { shard_main(core, mesh, told, reporter).await })
         }
     }
 
@@ -137,7 +142,7 @@ impl Node {
 
     /// The admin listener's view of it.
     pub(crate) fn admin(&self) -> Admin {
-        Admin::new(&self.config, self.identity, self.mesh.outside())
+        Admin::new(&self.config, (self.identity, self.key.public()), self.mesh.outside())
     }
 
     /// The data directory, for who outlives this.
@@ -158,6 +163,14 @@ fn open_data(config: &ServerConfig) -> Result<Option<DataDir>, StartError> {
     DataDir::open(path, asked, fresh(config)).map(Some).map_err(StartError::DataDir)
 }
 
+/// The key that the node signs with. A node without a data directory has one for as long as it runs.
+fn open_key(data: Option<&DataDir>) -> Result<NodeKey, StartError> {
+    match data {
+        Some(data) => node_key::open(data.path()).map_err(StartError::DataDir),
+        None => Ok(node_key::draw()),
+    }
+}
+
 /// The identity of a node that has none yet.
 fn fresh(config: &ServerConfig) -> Identity {
     let draw = || rng::entropy_u64() % NODE_ID_MAX + 1;
@@ -172,11 +185,11 @@ fn fresh(config: &ServerConfig) -> Identity {
 async fn shard_main(
     core: Core,
     mesh: Mesh<Message>,
-    (config, identity): (ServerConfig, Identity),
+    (config, who): (ServerConfig, (Identity, NodeKey)),
     reporter: mpsc::Sender<Outcome>,
 ) {
     let (lanes, inbox) = mesh.join(&core);
-    let shard = Rc::new(Shard::new(lanes, config, identity));
+    let shard = Rc::new(Shard::new(lanes, config, who));
     let _released = Released(Rc::clone(&shard));
     let receiving = spawn_durable("inbox", inbox::run(Rc::clone(&shard), inbox));
     let posting = Rc::clone(&shard);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pyralog_log::ids::Timestamp;
+use pyralog_log::proof::NodeKey;
 use pyralog_runtime::buffer;
 use pyralog_runtime::channel::{Event, Listener, OnceReceiver, OnceSender, Sender, oneshot};
 use pyralog_runtime::mesh::{Lanes, Refused};
@@ -63,6 +64,9 @@ pub(crate) struct Shard {
     pub(crate) shards: usize,
     pub(crate) config: Rc<ServerConfig>,
     pub(crate) identity: Identity,
+    /// What it signs checkpoints with.
+    #[expect(dead_code, reason = "checkpoints come with the trees of partitions")]
+    pub(crate) key: NodeKey,
     pub(crate) started: Monotonic,
     pub(crate) metrics: Metrics,
     /// Bytes of requests in flight.
@@ -93,13 +97,18 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(lanes: Lanes<Message>, config: ServerConfig, identity: Identity) -> Self {
+    pub(crate) fn new(
+        lanes: Lanes<Message>,
+        config: ServerConfig,
+        (identity, key): (Identity, NodeKey),
+    ) -> Self {
         let memory = config.memory;
         Self {
             index: lanes.shard(),
             shards: lanes.shards(),
             config: Rc::new(config),
             identity,
+            key,
             started: time::now(),
             metrics: Metrics::default(),
             in_flight: Budget::new(memory.in_flight_bytes_max),

@@ -10,6 +10,7 @@ mod keep;
 mod life;
 mod log;
 mod operate;
+mod proof;
 mod sequence;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCo
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,
 };
+pub(crate) use proof::KeyArgs;
 pub(crate) use sequence::{
     CounterCreateArgs, CounterListArgs, CounterModeArg, CounterNextArgs, CounterRaiseArgs,
     CounterStatArgs, IdCommand, IdDecodeArgs, IdFormat, IdNextArgs, ObeliskCommand,
@@ -130,6 +132,8 @@ pub(crate) enum Command {
     /// Named durable counters
     #[command(subcommand)]
     Obelisk(ObeliskCommand),
+    /// Show the public key that a server signs checkpoints with
+    Key(KeyArgs),
     /// Show what a running server does
     Status(StatusArgs),
     /// Look at segments, partitions and data directories on disk, and repair them

@@ -13,6 +13,7 @@ mod doctor;
 mod exit;
 mod id_command;
 mod inspect;
+mod key_command;
 mod limits;
 mod log_command;
 mod machine;
@@ -61,6 +62,7 @@ fn run(command: Command, session: Session) -> Result<(), Failure> {
         Command::Consume(args) => consume::run(&session, args),
         Command::Id(command) => id_command::run(&session, &command),
         Command::Obelisk(command) => obelisk_command::run(&session, &command),
+        Command::Key(args) => key_command::run(session, args),
         Command::Status(args) => status::run(&session, &args),
         Command::Inspect(args) => inspect::run(&session, &args),
         Command::Quickstart(args) => quickstart::run(&session, &args),

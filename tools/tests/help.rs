@@ -28,6 +28,7 @@ const COMMANDS: [&str; 37] = [
     "obelisk next",
     "obelisk stat",
     "obelisk raise",
+    "key",
     "status",
     "inspect",
     "quickstart",

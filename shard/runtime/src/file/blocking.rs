@@ -43,6 +43,14 @@ pub fn is_dir(path: &Path) -> io::Result<bool> {
     host::metadata(path).map(|found| found.is_dir)
 }
 
+/// What other users may do with a file, as permission bits of group and others; 0 is nothing.
+///
+/// # Errors
+/// If the system does not say.
+pub fn mode_of_others(path: &Path) -> io::Result<u32> {
+    host::metadata(path).map(|found| found.mode_of_others)
+}
+
 /// What is in a directory, by name. Names that are not UTF-8 are shown with replacement characters.
 ///
 /// # Errors
@@ -137,6 +145,28 @@ pub fn write_atomic(path: &Path, staged: impl AsRef<OsStr>, bytes: &[u8]) -> io:
         host::remove_file(&staged).ok();
         return Err(error);
     }
+    host::sync_dir(&parent(path))
+}
+
+/// Makes a file that other users may not read, durably and at once: after a crash it is there, whole, or it is not there.
+/// As [`write_atomic`], but a file that is there already is left alone.
+///
+/// # Errors
+/// `AlreadyExists` if it is there.
+pub fn create_private(path: &Path, staged: impl AsRef<OsStr>, bytes: &[u8]) -> io::Result<()> {
+    if exists(path)? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let staged = path.with_file_name(staged.as_ref());
+    // A crash left it behind; what it was opened with is not known.
+    match host::remove_file(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = HostFile::open(&staged, Access::CreatePrivate)?;
+    append_all(&file, bytes)?;
+    file.sync_all()?;
+    host::rename(&staged, path)?;
     host::sync_dir(&parent(path))
 }
 

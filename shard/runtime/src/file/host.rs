@@ -8,7 +8,7 @@ use crate::file::Entry;
 use crate::sim::{self, files};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What `st_blocks` counts, whatever the blocks of the file system are.
@@ -25,6 +25,8 @@ pub(crate) enum Access {
     Write,
     /// To be read and changed; it must not be there.
     CreateNew,
+    /// As [`Access::CreateNew`], to be appended to, and no other user may read it.
+    CreatePrivate,
 }
 
 /// What has a name.
@@ -33,6 +35,8 @@ pub(crate) struct Found {
     /// Length in bytes; of a directory, whatever its file system says.
     pub(crate) len: u64,
     pub(crate) is_dir: bool,
+    /// What group and others may do with it; nothing on a simulated disk, which has no users.
+    pub(crate) mode_of_others: u32,
 }
 
 /// An open file. Dropping it closes it and lets go of its lock.
@@ -56,6 +60,7 @@ impl HostFile {
             Access::Append => _ = options.append(true).create(true),
             Access::Write => _ = options.write(true),
             Access::CreateNew => _ = options.write(true).create_new(true),
+            Access::CreatePrivate => _ = options.append(true).create_new(true).mode(0o600),
         }
         options.open(path).map(Self::System)
     }
@@ -136,9 +141,13 @@ impl HostFile {
 /// What has the name `path`.
 pub(crate) fn metadata(path: &Path) -> io::Result<Found> {
     if let Some(found) = files::metadata(path) {
-        return found.map(|(len, is_dir)| Found { len, is_dir });
+        return found.map(|(len, is_dir)| Found { len, is_dir, mode_of_others: 0 });
     }
-    fs::metadata(path).map(|meta| Found { len: meta.len(), is_dir: meta.is_dir() })
+    fs::metadata(path).map(|meta| Found {
+        len: meta.len(),
+        is_dir: meta.is_dir(),
+        mode_of_others: meta.mode() & 0o077,
+    })
 }
 
 /// What is in a directory, by name.

@@ -86,7 +86,7 @@ impl File {
         let how = match access {
             Access::Read | Access::Write => How::Existing,
             Access::Append => How::OpenOrCreate,
-            Access::CreateNew => How::CreateNew,
+            Access::CreateNew | Access::CreatePrivate => How::CreateNew,
         };
         let opened = noted("open", path, |disk| disk.open(path, how))?;
         let node = universe.here_index().expect("noted has found it");
