@@ -33,6 +33,7 @@ mod directory;
 mod error;
 mod header;
 mod layout;
+pub(crate) mod lone;
 mod restamp;
 mod rows;
 mod stream;

@@ -10,7 +10,9 @@
 
 pub mod checkpoint;
 pub mod key;
+pub mod record;
 pub mod slice;
 
 pub use checkpoint::{CHECKPOINT_BYTES, Checkpoint, CheckpointError, SignedCheckpoint};
 pub use key::{KeyError, NodeKey, PublicKey};
+pub use record::{ProvenRecord, RecordProof, RecordProofError};

@@ -166,9 +166,17 @@ impl Extents {
         }
         let end = LENGTH_BYTES + len;
         let archive = body.get(LENGTH_BYTES..end).ok_or(truncated(end))?;
+        Self::read_archive(archive, body.len())
+    }
+
+    /// Reads the archive of a directory, of a body of `body_len` bytes.
+    ///
+    /// # Errors
+    /// [`BatchError::Directory`] or [`ColumnFault::Place`].
+    pub(super) fn read_archive(archive: &[u8], body_len: usize) -> Result<Self, BatchError> {
         let directory = rkyv::access::<ArchivedDirectory, Failure>(archive);
         let directory = directory.map_err(|_| BatchError::Directory)?;
-        Self::place(directory, end, body.len())
+        Self::place(directory, LENGTH_BYTES + archive.len(), body_len)
     }
 
     /// Checks and copies the extents of columns that lie between `cursor` and `end`.

@@ -42,7 +42,7 @@ pub(super) const HEADER_VALUES: BinaryKinds = BinaryKinds {
 };
 
 /// The columns of headers that are all there or all absent; validity may be absent alone.
-const HEADERS: [ColumnKind; 6] = [
+pub(super) const HEADERS: [ColumnKind; 6] = [
     ColumnKind::HeaderOffsets,
     ColumnKind::HeaderKeyBytes,
     ColumnKind::HeaderKeyOffsets,

@@ -19,6 +19,7 @@ use std::fmt;
 use super::key::{KEY_BYTES, NodeKey, PublicKey, SIGNATURE_BYTES};
 use crate::ids::{Epoch, LogId, Offset, PartitionId, Timestamp};
 use crate::layout::{i64_at, put, u32_at, u64_at};
+use crate::merkle::{Hash, Node, Root};
 
 /// Length of a signed checkpoint.
 pub const CHECKPOINT_BYTES: usize = STATEMENT_BYTES + KEY_BYTES + SIGNATURE_BYTES;
@@ -113,6 +114,13 @@ impl Checkpoint {
         put(&mut bytes, TIME, self.time.get().to_le_bytes());
         put(&mut bytes, PREVIOUS, self.previous);
         bytes
+    }
+
+    /// The tree that it is about.
+    #[must_use]
+    pub fn tree(&self) -> Root {
+        let records = self.end_offset.get();
+        Root { size: self.tree_size, node: Node { hash: Hash::new(self.root), records } }
     }
 
     /// Its name: a hash of what is signed, without key and signature.
