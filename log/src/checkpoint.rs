@@ -23,8 +23,9 @@ pub const DAMAGED_NAME: &str = "damaged";
 
 const CHECKPOINT_MAGIC: [u8; 8] = *b"PYCHK001";
 const DAMAGED_MAGIC: [u8; 8] = *b"PYDMG001";
-const VERSION: u32 = 1;
-const CLOSED_BYTES: usize = 40;
+const VERSION: u32 = 2;
+const DAMAGED_VERSION: u32 = 1;
+const CLOSED_BYTES: usize = 48;
 const DAMAGE_BYTES: usize = 40;
 
 /// The content of a checkpoint file.
@@ -68,6 +69,7 @@ impl Checkpoint {
         for closed in &self.closed {
             builder.u64(closed.base.get()).u64(closed.generation).u64(closed.end.get());
             builder.u64(closed.end_position.get()).i64(closed.time_max.get());
+            builder.i64(closed.append_max.get());
         }
         self.sessions.encode(&mut builder);
         builder.finish()
@@ -108,6 +110,7 @@ impl Checkpoint {
                 end: Offset::new(fields.u64()?),
                 end_position: FilePosition::new(fields.u64()?),
                 time_max: Timestamp::new(fields.i64()?),
+                append_max: Timestamp::new(fields.i64()?),
             });
         }
         let sessions = Sessions::decode(&mut fields)?;
@@ -146,7 +149,7 @@ impl Checkpoint {
 
 /// The file that lists `damages`.
 pub(crate) fn encode_damages(damages: &[Damage]) -> Vec<u8> {
-    let mut builder = Builder::new(DAMAGED_MAGIC, VERSION);
+    let mut builder = Builder::new(DAMAGED_MAGIC, DAMAGED_VERSION);
     builder.u64(damages.len() as u64);
     for damage in damages {
         builder.u64(damage.segment.get());
@@ -161,7 +164,7 @@ pub(crate) fn encode_damages(damages: &[Damage]) -> Vec<u8> {
 /// # Errors
 /// Why it cannot be used; a scan of everything finds them again.
 pub(crate) fn decode_damages(bytes: &[u8]) -> Result<Vec<Damage>, FormatError> {
-    let mut fields = Fields::open(bytes, DAMAGED_MAGIC, VERSION)?;
+    let mut fields = Fields::open(bytes, DAMAGED_MAGIC, DAMAGED_VERSION)?;
     let count = fields.count(DAMAGE_BYTES)?;
     let mut damages = Vec::with_capacity(count);
     for _ in 0..count {
@@ -193,6 +196,7 @@ mod tests {
             end: Offset::new(100),
             end_position: FilePosition::new(8192),
             time_max: Timestamp::new(9),
+            append_max: Timestamp::new(8),
         };
         Checkpoint {
             log: LogId::new(7),

@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoint, Start, decode_damages, encode_damages};
 use crate::ids::{LogId, Offset, PartitionId, SessionId, Timestamp};
 use crate::index::Index;
 use crate::index::pphm::{Builder, Map, Mode, Options};
+use crate::manifest::{Manifest, RemoteSegment, Swap};
 use crate::mark::{Incarnation, Mark, MarkFlags, StampKey};
 use crate::partition::Closed;
 use crate::recovery::Damage;
@@ -101,6 +102,7 @@ fn golden_checkpoint() {
         end: Offset::new(10),
         end_position: FilePosition::new(8192),
         time_max: Timestamp::new(9),
+        append_max: Timestamp::new(8),
     };
     let opening = Opening {
         segment: Offset::new(10),
@@ -127,6 +129,28 @@ fn golden_checkpoint() {
     let kept = check("checkpoint", &checkpoint.encode());
     let decoded = Checkpoint::decode(&kept).unwrap();
     assert_eq!(decoded.encode(), kept);
+}
+
+#[test]
+fn golden_manifest() {
+    let remote = |base: u64, is_local| RemoteSegment {
+        base: Offset::new(base),
+        end: Offset::new(base + 50),
+        generation: 70 + base,
+        bytes: 4096,
+        append_max: Timestamp::new(8),
+        create_max: Timestamp::new(9),
+        hash: [0xab; 32],
+        is_local,
+    };
+    let manifest = Manifest {
+        low: Offset::new(42),
+        swap: Some(Swap { first: Offset::new(100), end: Offset::new(300), generation: 77 }),
+        remote: vec![remote(0, false), remote(50, true)],
+        ..Manifest::new(LogId::new(7), PartitionId::new(1))
+    };
+    let kept = check("manifest", &manifest.encode());
+    assert_eq!(Manifest::decode(&kept).unwrap().manifest, manifest);
 }
 
 #[test]

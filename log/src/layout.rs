@@ -117,6 +117,18 @@ impl<'a> Fields<'a> {
         if fits { Ok(count) } else { Err(FormatError::Length) }
     }
 
+    /// The next bytes as they are.
+    pub(crate) fn bytes<const LEN: usize>(&mut self) -> Result<[u8; LEN], FormatError> {
+        let (field, rest) = self.rest.split_first_chunk::<LEN>().ok_or(FormatError::Length)?;
+        self.rest = rest;
+        Ok(*field)
+    }
+
+    /// Checks that nothing but zeros follows.
+    pub(crate) fn padding(self) -> Result<(), FormatError> {
+        if self.rest.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(FormatError::Length) }
+    }
+
     /// Checks that nothing follows.
     pub(crate) fn end(self) -> Result<(), FormatError> {
         if self.rest.is_empty() { Ok(()) } else { Err(FormatError::Length) }
@@ -153,6 +165,18 @@ impl Builder {
     /// Appends a 32-bit field.
     pub(crate) fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    /// Appends bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
+    /// Appends zeros to a multiple of `unit` bytes.
+    pub(crate) fn pad_to(mut self, unit: usize) -> Self {
+        self.bytes.resize(self.bytes.len().next_multiple_of(unit), 0);
         self
     }
 

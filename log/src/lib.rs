@@ -8,6 +8,7 @@ pub mod ids;
 pub mod index;
 pub mod inspect;
 pub mod limits;
+pub mod manifest;
 pub mod mark;
 pub mod merkle;
 pub mod partition;

@@ -26,6 +26,7 @@ mod group;
 mod memory;
 mod read;
 mod record_ids;
+mod retention;
 pub(crate) mod walk;
 mod write;
 
@@ -36,7 +37,7 @@ use pyralog_runtime::time::Monotonic;
 
 pub use answer::{
     AppendError, AppendNow, Appended, Changes, Completions, Fault, OpenError, PartitionConfig,
-    PartitionStats, Read, ReadError, Storage, Ticket, Watermarks, WriteSample,
+    PartitionStats, Read, ReadError, Storage, Ticket, TruncateError, Watermarks, WriteSample,
 };
 pub(crate) use append::Wanted;
 pub(crate) use group::Place;
@@ -85,6 +86,16 @@ pub(crate) struct Closed {
     pub(crate) end_position: FilePosition,
     /// Largest create time.
     pub(crate) time_max: Timestamp,
+    /// Largest append time.
+    pub(crate) append_max: Timestamp,
+}
+
+/// When the first and the last record of a segment were appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AppendTimes {
+    /// After a restart, when the segment was begun.
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
 }
 
 /// Where writing goes on in a segment.
@@ -97,13 +108,15 @@ pub(crate) struct Head {
     pub(crate) index: Index,
     /// The next mark opens the segment or the incarnation.
     pub(crate) opens: bool,
+    /// Of its records, if it has any.
+    pub(crate) times: Option<AppendTimes>,
 }
 
 impl Head {
     /// At the start of a new segment.
     pub(crate) const fn new(segment: Offset) -> Self {
         let index = Index::new(segment);
-        Self { segment, position: FilePosition::STREAM_START, index, opens: true }
+        Self { segment, position: FilePosition::STREAM_START, index, opens: true, times: None }
     }
 }
 
@@ -124,6 +137,8 @@ pub(crate) struct Recovered {
     pub(crate) append_time: Timestamp,
     /// The last mark in the file is a clean one, or the file has none.
     pub(crate) clean: bool,
+    /// First offset that can be read.
+    pub(crate) low: Offset,
 }
 
 /// Whether the partition takes appends.
@@ -200,12 +215,10 @@ impl Machine {
     pub(crate) fn new(settings: Settings, recovered: Recovered) -> Self {
         let Recovered { head, generation, key, end, carry, closed, damages, .. } = recovered;
         assert_eq!(carry.len(), head.position.in_block(), "the block before {}", head.position);
-        let first = closed.first().map_or(head.segment, |closed| closed.base);
-        let low = damages.first().map_or(first, |damage| damage.offsets.start.min(first));
         Self {
             settings,
             phase: Phase::Open,
-            low,
+            low: recovered.low,
             seen: Offset::ZERO,
             end,
             written: end,
@@ -255,6 +268,7 @@ impl Machine {
             incarnation: Incarnation::default(),
             append_time: Timestamp::MIN,
             clean: true,
+            low: Offset::ZERO,
         };
         Self::new(settings, recovered)
     }

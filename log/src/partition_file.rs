@@ -10,13 +10,15 @@
 
 mod background;
 mod keys;
+mod manifest;
 mod reader;
+mod retention;
 mod writer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use pyralog_runtime::channel::{Event, Gate};
 use pyralog_runtime::{file, rng, spawn_durable, time};
@@ -24,6 +26,7 @@ use pyralog_runtime::{file, rng, spawn_durable, time};
 use crate::checkpoint::{CHECKPOINT_NAME, DAMAGED_NAME};
 use crate::durability::Durability;
 use crate::ids::{LogId, Offset, PartitionId, Timestamp};
+use crate::manifest::MANIFEST_NAME;
 use crate::mark::StampKey;
 use crate::partition::{
     Answer, AppendError, AppendNow, Changes, Completions, Machine, NoIds, Now, OpenError,
@@ -36,6 +39,7 @@ use crate::recovery_file;
 use crate::segment::{SegmentHeader, parse_segment_name};
 use crate::segment_file::{self, NEXT_NAME, SegmentFile};
 pub use keys::{KeyIndexStats, Latest};
+use manifest::Keeper;
 use reader::Readers;
 
 /// A partition on this core. Clones are the same partition; all of its calls are for the core that
@@ -63,6 +67,9 @@ struct Files {
     /// Where this life of the partition began.
     opening: Opening,
     readers: Readers,
+    manifest: Keeper,
+    /// Segments that were rolled out of, as long as somebody has them open from before.
+    rolled: RefCell<Vec<(Offset, Weak<SegmentFile>)>>,
 }
 
 struct Shell {
@@ -129,6 +136,8 @@ impl Partition {
                     prepared: RefCell::new(None),
                     opening: opened.opening,
                     readers: Readers::default(),
+                    manifest: Keeper::new(dir, opened.manifest),
+                    rolled: RefCell::default(),
                 };
                 (Machine::new(settings, opened.recovered), Some(files), opened.report)
             }
@@ -195,7 +204,14 @@ impl Partition {
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> PartitionStats {
-        self.shell.machine.borrow().stats()
+        let stats = self.shell.machine.borrow().stats();
+        let Some(files) = &self.shell.files else { return stats };
+        let manifest = files.manifest.get();
+        PartitionStats {
+            remote_segments: manifest.remote.len() as u64,
+            remote_bytes: manifest.remote.iter().map(|remote| remote.bytes).sum(),
+            ..stats
+        }
     }
 
     /// Takes another configuration, at once and without interrupting anybody: appends and readers go on. Resolves when
@@ -292,8 +308,8 @@ impl Partition {
         shell.deliver();
         shell.finish().await;
         let Some(files) = &shell.files else { return Ok(()) };
-        // Without checkpoint and list a directory that is half deleted recovers as what is left.
-        for name in [CHECKPOINT_NAME, DAMAGED_NAME] {
+        // Without manifest, checkpoint and list a directory that is half deleted recovers as what is left.
+        for name in [MANIFEST_NAME, CHECKPOINT_NAME, DAMAGED_NAME] {
             segment_file::remove_if_there(&files.dir.join(name)).await?;
         }
         delete_files(&files.dir, &files.recycle).await

@@ -185,6 +185,37 @@ pub enum Extent {
     Everything,
 }
 
+/// What is found of the segment of a swap that was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SwapFound {
+    /// It waits under the name for that.
+    pub staged: bool,
+    /// It has the name of the first segment that it replaces.
+    pub named: bool,
+}
+
+/// What to do with a swap that was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SwapRow {
+    /// Give the segment its name, then remove those that it replaces.
+    Finish,
+    /// It has its name: remove those that it replaces.
+    Finished,
+    /// It is nowhere, so none that it replaces was touched: they stay.
+    Undo,
+}
+
+/// The row for a swap. The manifest names it once its segment is on stable storage and before anything
+/// is done to the others, so it is only undone if the disk lost that segment.
+#[must_use]
+pub const fn decide_swap(found: SwapFound) -> SwapRow {
+    match found {
+        SwapFound { named: true, .. } => SwapRow::Finished,
+        SwapFound { staged: true, named: false } => SwapRow::Finish,
+        SwapFound { staged: false, named: false } => SwapRow::Undo,
+    }
+}
+
 /// A range of records that was promised and is not readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {

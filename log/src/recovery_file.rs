@@ -8,6 +8,7 @@
 mod advisory;
 mod again;
 mod opening;
+mod settle;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::checkpoint::Checkpoint;
 use crate::ids::{Offset, Timestamp};
 use crate::index::Index;
 use crate::limits::{DAMAGES_MAX, READ_BYTES_MAX, RECORDS_PER_BATCH_MAX};
+use crate::manifest::Manifest;
 use crate::mark::{Incarnation, Mark, MarkFlags};
 use crate::partition::{Closed, OpenError, PartitionConfig, Recovered};
 use crate::recovery::scan::{End, Event, Opening, Scan, Subject, Vouched};
@@ -31,6 +33,7 @@ use crate::segment_file::{self, NEXT_NAME, SegmentFile, header_block};
 use crate::sessions::Sessions;
 pub(crate) use advisory::{Window, read_index};
 use advisory::{read_checkpoint, read_damages, remove_temporary};
+use settle::read_manifest;
 
 /// Directory, beside the segments, to which damaged bytes are copied.
 pub const QUARANTINE_NAME: &str = "quarantine";
@@ -45,6 +48,7 @@ pub(crate) struct Opened {
     pub(crate) head: SegmentFile,
     pub(crate) opening: Opening,
     pub(crate) report: RecoveryReport,
+    pub(crate) manifest: Manifest,
 }
 
 /// A segment on its way through recovery.
@@ -58,6 +62,8 @@ struct Found {
 struct Scanned {
     end: End,
     index: Index,
+    /// Largest append time of its batches; that of the log before it if it has none.
+    append_max: Timestamp,
 }
 
 /// The recovery of one directory.
@@ -65,6 +71,7 @@ struct Recovery<'a> {
     config: &'a PartitionConfig,
     dir: &'a Path,
     recycle: &'a Path,
+    manifest: Manifest,
     checkpoint: Option<Checkpoint>,
     segments: VecDeque<Found>,
     closed: Vec<Closed>,
@@ -114,8 +121,10 @@ impl<'a> Recovery<'a> {
         dir: &'a Path,
         recycle: &'a Path,
     ) -> Result<Self, OpenError> {
+        let manifest = read_manifest(dir, config).await?;
         let entries = file::list_dir(dir).await?;
         remove_temporary(dir, &entries).await;
+        let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
         let mut segments = Vec::new();
         for entry in entries {
             if let Some(base) = parse_segment_name(&entry.name) {
@@ -135,11 +144,12 @@ impl<'a> Recovery<'a> {
         }
         let damages = read_damages(dir).await?;
         let known = checkpoint.as_ref();
-        Ok(Self {
+        let mut recovery = Self {
             config,
             dir,
             recycle,
-            known_damages: damages.len(),
+            manifest,
+            known_damages: 0,
             sessions: known.map(|found| found.sessions.clone()).unwrap_or_default(),
             sessions_known: match config.extent {
                 Extent::Unvouched => Offset::ZERO,
@@ -155,10 +165,14 @@ impl<'a> Recovery<'a> {
             scanned_bytes: 0,
             rewritten_bytes: 0,
             cut: None,
-        })
+        };
+        recovery.settle(&names).await?;
+        recovery.known_damages = recovery.damages.len();
+        Ok(recovery)
     }
 
-    /// The first segment tells where the log begins, unless the checkpoint knows of earlier ones.
+    /// The first segment tells where the log begins, unless the checkpoint knows of earlier ones that
+    /// are not gone by what the manifest says.
     fn account_for_missing_front(&mut self) {
         let known = self
             .checkpoint
@@ -166,20 +180,31 @@ impl<'a> Recovery<'a> {
             .map(|found| found.closed.first().map_or(found.start.segment, |closed| closed.base));
         let damaged = self.damages.first().map(|damage| damage.offsets.start);
         let first = self.segments.front().map(|segment| segment.base);
-        self.end = [known, damaged, first].into_iter().flatten().min().unwrap_or_default();
+        let remote = self.manifest.remote.first().map(|remote| remote.base);
+        let begin = [known, damaged, first, remote].into_iter().flatten().min().unwrap_or_default();
+        let low = self.manifest.low;
+        let covering = first.filter(|first| *first <= low);
+        self.end = if begin < low { covering.unwrap_or(low) } else { begin };
         if let Some(first) = first {
             self.missing_until(first);
         }
     }
 
-    /// Reports the records from what was accounted for up to `base` as lost with their file.
+    /// Reports the records from what was accounted for up to `base` as lost with their file, unless they
+    /// are in the object store.
     fn missing_until(&mut self, base: Offset) {
-        if self.end < base {
+        while self.end < base {
+            if let Some(remote) = self.manifest.remote_at(self.end) {
+                self.end = remote.end.min(base);
+                continue;
+            }
+            let remote = &self.manifest.remote;
+            let after = remote.get(remote.partition_point(|remote| remote.base <= self.end));
+            let until = after.map_or(base, |after| after.base.min(base));
             let nowhere = FilePosition::new(0);
-            let damage =
-                Damage { segment: self.end, positions: nowhere..nowhere, offsets: self.end..base };
-            self.damaged(damage);
-            self.end = base;
+            let offsets = self.end..until;
+            self.damaged(Damage { segment: self.end, positions: nowhere..nowhere, offsets });
+            self.end = until;
         }
     }
 
@@ -249,6 +274,7 @@ impl<'a> Recovery<'a> {
             end: scanned.end.offset,
             end_position: scanned.end.position,
             time_max: scanned.index.time_max(),
+            append_max: scanned.append_max,
         };
         self.closed.push(closed);
         file::write_small_atomic(self.dir.join(index_name(base)), scanned.index.encode(generation))
@@ -330,12 +356,19 @@ impl<'a> Recovery<'a> {
             key: header.key(),
             file_len: found.len,
             last: true,
-            promised: checkpoint.map_or(found.base, |checkpoint| checkpoint.start.offset),
+            promised: self.promised(found.base),
             start: FilePosition::STREAM_START,
             start_offset: found.base,
             incarnation: Incarnation::default(),
             opening: checkpoint.map(|checkpoint| checkpoint.opening),
         }
+    }
+
+    /// What was synced says somebody who must know: the checkpoint, or whoever moved the low watermark.
+    fn promised(&self, least: Offset) -> Offset {
+        let checkpoint = self.checkpoint.as_ref();
+        let known = checkpoint.map_or(least, |checkpoint| checkpoint.start.offset);
+        known.max(self.manifest.low)
     }
 
     /// Scans a segment: restores sessions, makes the index, notes damages and the cut.
@@ -355,7 +388,10 @@ impl<'a> Recovery<'a> {
                 ..subject
             },
         };
+        let is_part = index.is_some();
         let mut index = index.take().unwrap_or_else(|| Index::new(subject.segment));
+        // Append times never go back, so the last one is the largest.
+        let mut append_max = if is_part { self.append_time } else { Timestamp::MIN };
         let (mut scan, mut events) = (Scan::new(subject), Vec::new());
         let mut window = Window::default();
         let end = loop {
@@ -366,6 +402,9 @@ impl<'a> Recovery<'a> {
             let bytes = window.fetch(file, need.position, need.len).await?;
             scan.supply(&bytes, &mut events);
             for event in events.drain(..) {
+                if let Event::Batch { header, .. } = &event {
+                    append_max = append_max.max(header.owner.append_time);
+                }
                 self.note(event, &mut index);
             }
             pyralog_runtime::yield_if_needed().await;
@@ -374,7 +413,7 @@ impl<'a> Recovery<'a> {
         self.incarnation = self.incarnation.max(end.incarnation);
         self.end = end.offset;
         self.quarantine(file, subject.segment).await?;
-        Ok(Scanned { end, index })
+        Ok(Scanned { end, index, append_max })
     }
 
     /// The index file of the segment up to where the scan starts; `None` if it starts at its start
@@ -452,10 +491,11 @@ impl<'a> Recovery<'a> {
         };
         if scanned.end.lost {
             let end = End { offset: scanned.index.end_offset(), ..scanned.end };
-            let index = scanned.index;
+            let Scanned { index, append_max, .. } = scanned;
             let offset = end.offset;
             let promised = self.end;
-            self.close_segment(found.base, header.generation, &Scanned { end, index }).await?;
+            self.close_segment(found.base, header.generation, &Scanned { end, index, append_max })
+                .await?;
             file.close().await?;
             assert!(offset <= promised, "the end went back");
             return self.continue_in_new_segment(false).await;
@@ -517,7 +557,7 @@ impl<'a> Recovery<'a> {
         self.end = offset;
         let vouched = Vouched { position, offset, incarnation };
         let end = End { position, offset, incarnation, vouched, lost: false };
-        Ok(Some(Scanned { end, index }))
+        Ok(Some(Scanned { end, index, append_max: self.append_time }))
     }
 }
 

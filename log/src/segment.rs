@@ -198,6 +198,12 @@ pub fn parse_segment_name(name: &str) -> Option<Offset> {
     if all_digits { digits.parse().ok().map(Offset::new) } else { None }
 }
 
+/// The base offset in the name of a file that was made of a segment, or `None` if it is no such name.
+pub(crate) fn parse_advisory_name(name: &str) -> Option<Offset> {
+    let stem = name.strip_suffix(".idx").or_else(|| name.strip_suffix(".keys"))?;
+    parse_segment_name(&format!("{stem}.seg"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -166,6 +166,11 @@ pub const KEY_FILES_OPEN_MAX: usize = 16;
 /// last ranges are merged.
 pub const DAMAGES_MAX: usize = 1024;
 
+/// Most segments of a partition that the object store holds.
+///
+/// 131,072: 128 TiB in segments of 1 GiB; the manifest that lists them then has 23 MiB.
+pub const REMOTE_SEGMENTS_MAX: usize = 1 << 17;
+
 /// Smallest byte budget of a memory-only log: sixteen of the smallest buffers. An append may take a
 /// quarter of the budget, so that it never evicts itself.
 pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
@@ -180,6 +185,7 @@ const _: () = assert!(MEMORY_BYTES_MIN >= 16 * GATHER_SMALL_BYTES as u64);
 const _: () = assert!(TAIL_COPY_BYTES_MAX <= TAIL_CHUNK_BYTES, "a copied group fits a chunk");
 const _: () = assert!(GATHER_SMALL_BYTES < GATHER_LARGE_BYTES);
 const _: () = assert!(INITIALISE_BYTES_MIN <= INITIALISE_BYTES_MAX);
+const _: () = assert!(2 * (REMOTE_SEGMENTS_MAX * 88 + 8192) < SMALL_FILE_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX / INDEX_INTERVAL_BYTES * 24 < SMALL_FILE_BYTES_MAX as u64);
 
 /// The limits of partitions, in the order in which they are printed.
@@ -195,7 +201,7 @@ const fn limit(name: &'static str, value: u64, unit: &'static str, why: &'static
 }
 
 #[rustfmt::skip]
-const fn segment_limits() -> [Limit; 13] {
+const fn segment_limits() -> [Limit; 14] {
     [
         limit("SEGMENT_BYTES_MIN", SEGMENT_BYTES_MIN, "bytes", "below it a segment costs more than its data"),
         limit("SEGMENT_BYTES_DEFAULT", SEGMENT_BYTES_DEFAULT, "bytes", "scanned by a recovery in half a second"),
@@ -209,6 +215,7 @@ const fn segment_limits() -> [Limit; 13] {
         limit("INITIALISE_BYTES_MAX", INITIALISE_BYTES_MAX, "bytes", "4096 groups of one block"),
         limit("UNSYNCED_BYTES_MAX", UNSYNCED_BYTES_MAX, "bytes", "a tenth of a second of disk"),
         limit("RECYCLED_FILES_MAX", RECYCLED_FILES_MAX as u64, "files", "what a core fills while it makes the next"),
+        limit("REMOTE_SEGMENTS_MAX", REMOTE_SEGMENTS_MAX as u64, "segments", "128 TiB of 1 GiB each; the manifest has 23 MiB"),
         limit("DAMAGES_MAX", DAMAGES_MAX as u64, "ranges", "a disk that breaks more often is beyond listing"),
     ]
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pyralog_runtime::buffer::Slice;
 use pyralog_runtime::{IoError, IoErrorKind};
 
+use crate::FormatError;
 use crate::batch::BatchError;
 use crate::durability::Durability;
 use crate::ids::{Epoch, LogId, Offset, PartitionId, Timestamp};
@@ -152,6 +153,13 @@ pub enum OpenError {
         /// The directory.
         dir: PathBuf,
     },
+    /// Both copies of the manifest are damaged: nothing says where the log begins.
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: FormatError,
+    },
     /// A segment was read twice and was not the same. Opening again looks at it anew.
     Changed {
         /// Its base offset.
@@ -177,6 +185,12 @@ impl fmt::Display for OpenError {
             Self::Foreign { dir } => {
                 write!(formatter, "{} holds segments of another partition", dir.display())
             }
+            Self::Manifest { path, error } => write!(
+                formatter,
+                "{}: {error}, in both of its copies. Restore the partition from a backup; or, if its log was never \
+                 tiered, move the file away: then what retention removed last may be there again",
+                path.display()
+            ),
             Self::Changed { segment } => {
                 write!(formatter, "segment {segment:020} was read twice and was not the same")
             }
@@ -189,12 +203,59 @@ impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
+            Self::Manifest { error, .. } => Some(error),
             _ => None,
         }
     }
 }
 
 impl From<IoError> for OpenError {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Why the front of a log stays where it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TruncateError {
+    /// Readers do not see that far.
+    OutOfRange {
+        /// First offset that can be read.
+        low: Offset,
+        /// Offset after the last one: the furthest that a log can be truncated to.
+        high: Offset,
+    },
+    /// What would go is not on stable storage and cannot be brought there.
+    Unsynced(AppendError),
+    /// The manifest could not be written, or files not removed; these go at the next opening.
+    Io(IoError),
+}
+
+impl fmt::Display for TruncateError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { low, high } => write!(
+                formatter,
+                "the log cannot begin there: readable are {low} to below {high}, and {high} is the furthest"
+            ),
+            Self::Unsynced(error) => error.fmt(formatter),
+            Self::Io(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for TruncateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unsynced(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::OutOfRange { .. } => None,
+        }
+    }
+}
+
+impl From<IoError> for TruncateError {
     fn from(error: IoError) -> Self {
         Self::Io(error)
     }
@@ -524,12 +585,22 @@ pub struct PartitionStats {
     pub read_bytes: u64,
     /// Records evicted from a memory-only log.
     pub evicted_records: u64,
+    /// Records that went from the front by retention or truncation.
+    pub removed_records: u64,
+    /// Segments that went with them.
+    pub removed_segments: u64,
+    /// Bytes of these segments.
+    pub removed_bytes: u64,
     /// Bytes of buffers held: tail cache or memory-only log, and what is being gathered.
     pub memory_bytes: u64,
     /// Bytes of segment files up to their ends.
     pub file_bytes: u64,
     /// Segments.
     pub segments: u64,
+    /// Segments in the object store.
+    pub remote_segments: u64,
+    /// Bytes of these.
+    pub remote_bytes: u64,
     /// Sessions known.
     pub sessions: u64,
     /// Records known to be damaged.

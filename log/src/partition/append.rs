@@ -4,7 +4,8 @@ use pyralog_runtime::time::Monotonic;
 
 use super::group::{Group, Place};
 use super::{
-    AppendError, AppendNow, Appended, Head, Machine, Now, Phase, RecordIds, Ticket, Waiting,
+    AppendError, AppendNow, AppendTimes, Appended, Head, Machine, Now, Phase, RecordIds, Ticket,
+    Waiting,
 };
 use crate::batch::{
     BatchError, BatchHeader, HEADER_BYTES, Item, Items, MARK_BYTES, MARK_MAGIC, Owner,
@@ -262,6 +263,8 @@ impl Machine {
         let head = self.upcoming.as_mut().unwrap_or(&mut self.head);
         let group = self.queue.back_mut().expect("room was made");
         let (epoch, append_time) = (self.settings.epoch, self.append_time);
+        let first = head.times.map_or(append_time, |times| times.first);
+        head.times = Some(AppendTimes { first, last: append_time });
         let (mut end, mut crc) = (self.end, group.batches_crc);
         let (mut position, mut rest) = group.push(batches);
         while !rest.is_empty() {

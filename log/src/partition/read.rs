@@ -124,6 +124,13 @@ impl Machine {
         FilePlan { segment: closed.base, closed: Some(closed), from, limit, start: None }
     }
 
+    /// Whether the segment of a plan is still there and the same: it may have been removed or replaced meanwhile.
+    pub(crate) fn has(&self, plan: &FilePlan) -> bool {
+        let Some(wanted) = &plan.closed else { return true };
+        let at = self.closed.partition_point(|closed| closed.base < wanted.base);
+        self.closed.get(at) == Some(wanted)
+    }
+
     /// Base offset of the segment that the record at `offset` is in, or goes to.
     pub(crate) fn segment_of(&self, offset: Offset) -> Offset {
         let upcoming = self.upcoming.as_ref().map(|head| head.segment);
@@ -158,16 +165,19 @@ impl Machine {
         from_offset - from_high + not_in_tail
     }
 
-    /// Where to look for the first record created at or after `time`, if any is in a file.
-    pub(crate) fn plan_of_time(&self, time: Timestamp) -> Option<FilePlan> {
+    /// Where to look for the first record at or behind `from` that was created at or after `time`, if any is in a
+    /// file.
+    pub(crate) fn plan_of_time(&self, time: Timestamp, from: Offset) -> Option<FilePlan> {
         let in_head = self.head.index.time_max() >= time;
-        let closed = self.closed.iter().find(|closed| closed.time_max >= time).copied();
+        let mut closed = self.closed.iter().filter(|closed| closed.end > from);
+        let closed = closed.find(|closed| closed.time_max >= time).copied();
         let (segment, limit) = match &closed {
             Some(closed) => (closed.base, closed.end),
             None if in_head => (self.head.segment, self.watermarks().high.min(self.written)),
             None => return None,
         };
-        Some(FilePlan { segment, closed, from: segment, limit, start: None })
+        let from = segment.max(from);
+        Some(FilePlan { segment, closed, from, limit, start: None })
     }
 
     /// The first batch in memory with a record created at or after `time`.

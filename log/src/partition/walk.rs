@@ -24,7 +24,7 @@ use crate::segment::FilePosition;
 pub(crate) enum Target {
     /// The batch that contains the offset, and what follows up to this many bytes.
     Offset(usize),
-    /// The first batch with a record created at or after this.
+    /// The first batch with a record created at or after this, at or behind the offset asked for.
     Time(Timestamp),
 }
 
@@ -219,7 +219,9 @@ impl Walk {
     fn takes(&self, header: &BatchHeader) -> bool {
         match self.target {
             Target::Offset(_) => header.next_offset() > self.from,
-            Target::Time(time) => header.max_create_time >= time,
+            Target::Time(time) => {
+                header.next_offset() > self.from && header.max_create_time >= time
+            }
         }
     }
 

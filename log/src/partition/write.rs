@@ -367,6 +367,7 @@ impl Machine {
             end: self.written,
             end_position: before.position,
             time_max: before.index.time_max(),
+            append_max: before.times.map_or(Timestamp::MIN, |times| times.last),
         };
         (self.generation, self.key) = (generation, key);
         self.synced_position = self.head.position;

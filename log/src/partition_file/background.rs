@@ -126,6 +126,7 @@ impl Shell {
         before: Rc<SegmentFile>,
     ) {
         let Some(files) = &self.files else { return };
+        files.note_rolled(closed.base, &before);
         // Readers are most often just behind: they have it open already.
         let segment = files.readers.take_over(closed.base, before, index);
         let shell = Rc::clone(self);

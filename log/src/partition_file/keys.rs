@@ -178,6 +178,13 @@ impl Keys {
         tables.iter().find(|table| table.borrow().segment() == segment).cloned()
     }
 
+    /// A segment is gone, or was replaced: nothing of it is held any more.
+    pub(super) fn forget(&self, segment: Offset) {
+        self.files.borrow_mut().retain(|(base, _)| *base != segment);
+        self.again.borrow_mut().remove(&segment);
+        self.without.borrow_mut().remove(&segment);
+    }
+
     /// The task has looked at a segment; its neighbours are next.
     fn note_checked(&self, segment: Offset) {
         let (first, end) = self.checked.get();

@@ -15,7 +15,7 @@ use crate::index::{Index, Start};
 use crate::limits::{CLOSED_SEGMENTS_OPEN_MAX, FETCH_READ_BYTES_MAX, READ_BYTES_MAX};
 use crate::mark::StampKey;
 use crate::partition::walk::{Known, Target, Walk, Walked};
-use crate::partition::{Closed, FilePlan, Located, Phase, Read, ReadError};
+use crate::partition::{Closed, FilePlan, Located, Phase, Read, ReadError, Watermarks};
 use crate::recovery::Damage;
 use crate::recovery::scan::{Event, Scan, Subject};
 use crate::recovery_file::{Window, read_index};
@@ -63,6 +63,8 @@ impl OpenSegment {
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     open: RefCell<OpenSegments>,
+    /// Closed segments that somebody is reading now.
+    reading: RefCell<Vec<Offset>>,
     cursors: RefCell<Vec<Cursor>>,
 }
 
@@ -71,6 +73,21 @@ struct Cursor {
     segment: Offset,
     offset: Offset,
     position: FilePosition,
+}
+
+/// Somebody reads this segment: its file is not given away meanwhile.
+pub(super) struct Reading<'a> {
+    readers: &'a Readers,
+    segment: Offset,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut reading = self.readers.reading.borrow_mut();
+        if let Some(at) = reading.iter().position(|segment| *segment == self.segment) {
+            reading.swap_remove(at);
+        }
+    }
 }
 
 /// The file that a plan reads.
@@ -112,14 +129,7 @@ impl Partition {
     ) -> Result<Read, ReadError> {
         let shell = &*self.shell;
         let mut slices = Vec::new();
-        let (located, watermarks) = {
-            let mut machine = shell.machine.borrow_mut();
-            if machine.phase() == Phase::Closed {
-                return Err(ReadError::Closed);
-            }
-            let located = machine.locate(from, bytes_max, &mut slices);
-            (located, machine.watermarks())
-        };
+        let (located, watermarks) = shell.locate(from, bytes_max, &mut slices)?;
         let (first_offset, next_offset, from_file) = match located {
             Located::OutOfRange => {
                 return Err(ReadError::OutOfRange { low: watermarks.low, high: watermarks.high });
@@ -129,7 +139,13 @@ impl Partition {
             Located::InTail(first, next) => (first, next, false),
             Located::InFile(plan) => {
                 let files = shell.files.as_ref().ok_or(ReadError::Closed)?;
-                let (slice, offsets) = shell.read_file(files, &plan, (bytes_max, tell)).await?;
+                let read = shell.read_file(files, &plan, (bytes_max, tell)).await;
+                let is_stale = read.is_err() && !shell.machine.borrow().has(&plan);
+                if is_stale {
+                    // The segment went while it was read, or was replaced: the offset is elsewhere, or gone.
+                    return Box::pin(self.read_telling(from, bytes_max, tell)).await;
+                }
+                let (slice, offsets) = read?;
                 slices.push(slice);
                 (offsets.start, offsets.end, true)
             }
@@ -147,14 +163,15 @@ impl Partition {
     /// If the file cannot be read.
     pub async fn offset_at_time(&self, time: Timestamp) -> Result<Offset, ReadError> {
         let shell = &*self.shell;
+        let low = shell.machine.borrow().watermarks().low;
         if let Some(files) = &shell.files
-            && let Some(offset) = shell.time_in_files(files, time).await?
+            && let Some(offset) = shell.time_in_files(files, time, low).await?
         {
-            return Ok(offset);
+            return Ok(offset.max(low));
         }
         let mut machine = shell.machine.borrow_mut();
-        let high = machine.watermarks().high;
-        Ok(machine.first_in_tail(time).map_or(high, |offset| offset.min(high)))
+        let (low, high) = (machine.watermarks().low, machine.watermarks().high);
+        Ok(machine.first_in_tail(time).map_or(high, |offset| offset.clamp(low, high)))
     }
 }
 
@@ -163,12 +180,27 @@ fn damaged(offsets: Range<Offset>) -> ReadError {
 }
 
 impl Shell {
+    /// Where the records are, and how far the partition has come.
+    fn locate(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        slices: &mut Vec<Slice>,
+    ) -> Result<(Located, Watermarks), ReadError> {
+        let mut machine = self.machine.borrow_mut();
+        if machine.phase() == Phase::Closed {
+            return Err(ReadError::Closed);
+        }
+        Ok((machine.locate(from, bytes_max, slices), machine.watermarks()))
+    }
+
     async fn read_file(
         &self,
         files: &Files,
         plan: &FilePlan,
         (bytes_max, tell): (usize, Option<&dyn Fn(Offset) -> bool>),
     ) -> Result<(Slice, Range<Offset>), ReadError> {
+        let _reading = files.readers.reading(plan.segment);
         let (source, start) = self.open_source(files, plan).await?;
         // To open it an index may have been made, and damage found.
         let plan = &self.machine.borrow().heeding_damages(plan).map_err(damaged)?;
@@ -253,8 +285,11 @@ impl Shell {
             for event in events.drain(..) {
                 match event {
                     Event::Batch { header, position } => index.observe(&header, position),
-                    Event::Damaged(damage) => self.machine.borrow_mut().note_damage(damage),
-                    Event::Cut(_) => {}
+                    Event::Damaged(damage) if self.has(closed) => {
+                        self.machine.borrow_mut().note_damage(damage);
+                    }
+                    // What a segment that is gone lacks, nobody misses.
+                    Event::Damaged(_) | Event::Cut(_) => {}
                 }
             }
             yield_if_needed().await;
@@ -289,6 +324,9 @@ impl Shell {
         (at, end): (Start, Option<Start>),
     ) -> ReadError {
         let mut machine = self.machine.borrow_mut();
+        if !machine.has(plan) {
+            return damaged(at.offset..at.offset); // Of a segment that is gone: who reads asks again.
+        }
         let after = match source {
             Source::Head(_) => machine.head().index.entry_after(at.position),
             Source::Closed(segment) => segment.index.entry_after(at.position),
@@ -311,20 +349,42 @@ impl Shell {
         &self,
         files: &Files,
         time: Timestamp,
+        from: Offset,
     ) -> Result<Option<Offset>, ReadError> {
-        let plan = self.machine.borrow().plan_of_time(time);
-        let Some(plan) = plan else { return Ok(None) };
-        let (source, _) = self.open_source(files, &plan).await?;
+        let mut from = from;
+        loop {
+            let plan = self.machine.borrow().plan_of_time(time, from);
+            let Some(plan) = plan else { return Ok(None) };
+            match self.time_in_file(files, time, &plan).await {
+                Err(_) if !self.machine.borrow().has(&plan) => {
+                    from = from.max(self.machine.borrow().watermarks().low);
+                }
+                // All that it has since then is before the low watermark.
+                Ok(None) if plan.closed.is_some() => from = plan.limit,
+                found => return found,
+            }
+        }
+    }
+
+    /// The first batch in the file of a plan.
+    async fn time_in_file(
+        &self,
+        files: &Files,
+        time: Timestamp,
+        plan: &FilePlan,
+    ) -> Result<Option<Offset>, ReadError> {
+        let _reading = files.readers.reading(plan.segment);
+        let (source, _) = self.open_source(files, plan).await?;
         let entry = match &source {
             Source::Head(_) => self.machine.borrow().head().index.entry_of_time(time),
             Source::Closed(segment) => segment.index.entry_of_time(time),
         };
         let Some(entry) = entry.filter(|entry| entry.offset < plan.limit) else { return Ok(None) };
-        let known = self.known(files, &source, &plan);
-        let mut walk = Walk::new(&plan, entry.start(), Target::Time(time), known);
+        let known = self.known(files, &source, plan);
+        let mut walk = Walk::new(plan, entry.start(), Target::Time(time), known);
         match walk_file(&source, &mut walk, (READ_BYTES_MAX, None)).await?.1 {
             Walked::Found { offsets, .. } => Ok(Some(offsets.start)),
-            Walked::Damaged(at, end) => Err(self.damaged(&source, &plan, (at, end))),
+            Walked::Damaged(at, end) => Err(self.damaged(&source, plan, (at, end))),
             Walked::Nothing | Walked::Need(..) => Ok(None),
         }
     }
@@ -371,6 +431,23 @@ impl Readers {
         let segment = Rc::clone(&entry.1);
         open.push_back(entry);
         Some(segment)
+    }
+
+    /// Notes that somebody reads a segment, until what is returned is dropped.
+    pub(super) fn reading(&self, segment: Offset) -> Reading<'_> {
+        self.reading.borrow_mut().push(segment);
+        Reading { readers: self, segment }
+    }
+
+    /// Whether somebody reads the segment.
+    pub(super) fn is_reading(&self, segment: Offset) -> bool {
+        self.reading.borrow().contains(&segment)
+    }
+
+    /// Closes a segment that is gone, or was replaced.
+    pub(super) fn forget(&self, base: Offset) {
+        self.open.borrow_mut().retain(|(found, _)| *found != base);
+        self.cursors.borrow_mut().retain(|cursor| cursor.segment != base);
     }
 
     /// Keeps a segment open that the writer has rolled out of.

@@ -5,6 +5,7 @@ mod crash;
 mod harness;
 mod keys;
 mod rescan;
+mod retention;
 mod simulated;
 
 use std::time::Duration;

@@ -7,9 +7,9 @@ use pyralog_runtime::rng;
 use super::{Opened, Recovery, Scanned};
 use crate::batch::MARK_BYTES;
 use crate::checkpoint::{CHECKPOINT_NAME, Checkpoint, DAMAGED_NAME, Start, encode_damages};
-use crate::ids::Timestamp;
+use crate::ids::{Offset, Timestamp};
 use crate::mark::{Mark, MarkFlags};
-use crate::partition::{Head, OpenError, Recovered};
+use crate::partition::{AppendTimes, Head, OpenError, Recovered};
 use crate::recovery::RecoveryReport;
 use crate::recovery::scan::Opening;
 use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, index_name};
@@ -23,7 +23,7 @@ impl Recovery<'_> {
         scanned: Scanned,
         clean: bool,
     ) -> Result<Opened, OpenError> {
-        let (Scanned { end, index }, header) = (scanned, *head.header());
+        let (Scanned { end, index, append_max }, header) = (scanned, *head.header());
         self.incarnation = self.incarnation.next();
         let mark = Mark {
             position: end.position,
@@ -50,7 +50,9 @@ impl Recovery<'_> {
             position: end.position,
             incarnation: self.incarnation,
         };
-        let place = Head { segment: opening.segment, position, index, opens: false };
+        let times = (index.end_offset() > opening.segment)
+            .then_some(AppendTimes { first: header.created, last: append_max });
+        let place = Head { segment: opening.segment, position, index, opens: false, times };
         self.finish(head, place, carry, (opening, clean)).await
     }
 
@@ -59,7 +61,7 @@ impl Recovery<'_> {
         mut self,
         first: bool,
     ) -> Result<Opened, OpenError> {
-        let promised = self.checkpoint.as_ref().map_or(self.end, |found| found.start.offset);
+        let promised = self.promised(self.end);
         self.missing_until(promised);
         self.sessions.roll_back(self.end);
         self.incarnation = self.incarnation.next();
@@ -89,7 +91,7 @@ impl Recovery<'_> {
 
     /// Writes the checkpoint of the new incarnation and hands everything over.
     async fn finish(
-        self,
+        mut self,
         head: SegmentFile,
         place: Head,
         carry: Vec<u8>,
@@ -101,14 +103,13 @@ impl Recovery<'_> {
             let path = self.dir.join(index_name(place.segment));
             file::write_small_atomic(path, place.index.encode(generation)).await?;
         }
-        let low = self.closed.first().map_or(place.segment, |closed| closed.base);
-        let low = self.damages.first().map_or(low, |damage| damage.offsets.start.min(low));
+        let low = self.low(place.segment);
         let report = RecoveryReport {
             clean,
             segments: self.closed.len() as u64 + 1,
             scanned_bytes: self.scanned_bytes,
             rewritten_bytes: self.rewritten_bytes,
-            cut: self.cut,
+            cut: self.cut.take(),
             damaged_new: (self.damages.len() - self.known_damages) as u64,
             damaged: self.damages.clone(),
             low,
@@ -128,6 +129,7 @@ impl Recovery<'_> {
             sessions: self.sessions.clone(),
         };
         file::write_small_atomic(self.dir.join(CHECKPOINT_NAME), checkpoint.encode()).await?;
+        self.settled().await?;
         let recovered = Recovered {
             head: place,
             generation,
@@ -140,7 +142,16 @@ impl Recovery<'_> {
             incarnation: self.incarnation,
             append_time: self.append_time,
             clean: false,
+            low,
         };
-        Ok(Opened { recovered, head, opening, report })
+        Ok(Opened { recovered, head, opening, report, manifest: self.manifest })
+    }
+
+    /// First offset that can be asked for: what is damaged or in the object store counts as there.
+    fn low(&self, head: Offset) -> Offset {
+        let first = self.closed.first().map_or(head, |closed| closed.base);
+        let damaged = self.damages.first().map_or(first, |damage| damage.offsets.start);
+        let remote = self.manifest.remote.first().map_or(first, |remote| remote.base);
+        first.min(damaged).min(remote).max(self.manifest.low)
     }
 }

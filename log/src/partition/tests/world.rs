@@ -86,6 +86,7 @@ impl World {
             incarnation: Incarnation::new(1),
             append_time: Timestamp::MIN,
             clean: false,
+            low: Offset::ZERO,
         };
         Self {
             machine: Machine::new(settings, recovered),

@@ -134,6 +134,7 @@ impl Partition {
             match self.build(keys, closed).await {
                 Ok(()) => keys.count(|stats| stats.built += 1),
                 Err(Failure::Read(ReadError::Closed)) => return,
+                Err(_) if !self.shell.has(closed) => {}
                 Err(error) => {
                     let (log, partition) = (self.shell.log, self.shell.partition);
                     tracing::warn!(%log, %partition, segment = %closed.base, %error, "keys not indexed");
@@ -141,6 +142,12 @@ impl Partition {
                     keys.without.borrow_mut().insert(closed.base);
                 }
             }
+        }
+        if !self.shell.has(closed)
+            && let Some(files) = &self.shell.files
+        {
+            // It went meanwhile, before its file of keys was there to go with it.
+            remove_if_there(&files.dir.join(keys_name(closed.base))).await.ok();
         }
         // A table that is not to become a file goes all the same: the segment is scanned.
         let mut tables = keys.tables.borrow_mut();
@@ -219,7 +226,11 @@ impl Partition {
                     table.insert(pphm::hash(keys.seed, key), offset);
                 }
             };
-            next = self.walk(next, visit).await?;
+            next = match self.walk(next, visit).await {
+                // What was removed from the front is nobody's key any more.
+                Err(ReadError::OutOfRange { low, .. }) if next < low => low,
+                read => read?,
+            };
         }
         if table.covered().is_empty() {
             return Err(BuildError::Crowded { found: keys.held_max }.into());

@@ -97,6 +97,7 @@ impl World {
                     end: end.offset,
                     end_position: end.position,
                     time_max: index.time_max(),
+                    append_max: self.machine.append_time(),
                 });
             } else {
                 head = Some((end, index));
@@ -143,7 +144,7 @@ impl World {
         let position = end.position.plus(64);
         let carry = block[..position.in_block()].to_vec();
         let recovered = Recovered {
-            head: Head { segment, position, index, opens: false },
+            head: Head { segment, position, index, opens: false, times: None },
             generation: file.generation,
             key,
             end: end.offset,
@@ -154,6 +155,7 @@ impl World {
             incarnation,
             append_time: self.machine.append_time(),
             clean: false,
+            low: Offset::ZERO,
         };
         self.machine = Machine::new(self.settings, recovered);
     }

@@ -1,0 +1,101 @@
+//! Taking records from the front of the log: the low watermark, then the files.
+
+use std::rc::{Rc, Weak};
+
+use pyralog_runtime::IoError;
+
+use super::{Files, Partition, Shell};
+use crate::durability::Durability;
+use crate::ids::Offset;
+use crate::partition::{AppendError, Closed, TruncateError};
+use crate::segment::{index_name, keys_name, segment_name};
+use crate::segment_file::{self, SegmentFile};
+
+impl Partition {
+    /// Makes `offset` the first that can be read, and removes the segments before it. Returns the low watermark, which
+    /// is higher if it was so before. Durable when it resolves; in memory, as durable as memory is. What is not synced
+    /// yet is synced first, so that no offset below the low watermark is ever dealt again. Dropped midway, it has
+    /// happened or not.
+    ///
+    /// # Errors
+    /// If readers do not see that far, the partition is poisoned or closed, or the disk fails; then the low watermark
+    /// is where it was, but for an error of the disk, after which a restart may find it moved.
+    pub async fn truncate_before(&self, offset: Offset) -> Result<Offset, TruncateError> {
+        let shell = &self.shell;
+        let marks = self.watermarks();
+        if offset > marks.high {
+            return Err(TruncateError::OutOfRange { low: marks.low, high: marks.high });
+        }
+        if offset <= marks.low {
+            return Ok(marks.low);
+        }
+        if let Some(files) = &shell.files {
+            let is_synced = offset <= shell.machine.borrow().reached(Durability::Synced);
+            if !is_synced {
+                self.flush(Durability::Synced).await.map_err(TruncateError::Unsynced)?;
+            }
+            self.raise_low(files, offset).await?;
+        } else {
+            shell.machine.borrow_mut().truncate_memory(offset);
+        }
+        shell.changed.notify_all();
+        Ok(self.watermarks().low)
+    }
+
+    /// Raises the low watermark of a partition with files to what is synced, and removes the files before it.
+    async fn raise_low(&self, files: &Files, offset: Offset) -> Result<(), TruncateError> {
+        let shell = &self.shell;
+        let Some(pass) = shell.background.enter() else {
+            return Err(TruncateError::Unsynced(AppendError::Closed));
+        };
+        files.manifest.update(|manifest| manifest.low = manifest.low.max(offset)).await?;
+        let gone = shell.machine.borrow_mut().raise_low(offset);
+        for closed in &gone {
+            shell.remove(files, closed).await?;
+        }
+        drop(pass);
+        Ok(())
+    }
+}
+
+impl Shell {
+    /// Whether the closed segment is still there, and the same.
+    pub(super) fn has(&self, closed: &Closed) -> bool {
+        self.machine.borrow().closed().contains(closed)
+    }
+
+    /// Removes the files of a segment that the machine does not know any more. A file that somebody still reads or
+    /// writes is not recycled: another partition would write over it under their hands.
+    pub(super) async fn remove(&self, files: &Files, closed: &Closed) -> Result<(), IoError> {
+        files.readers.forget(closed.base);
+        if let Some(keys) = self.keys.borrow().as_ref() {
+            keys.forget(closed.base);
+        }
+        let path = files.dir.join(segment_name(closed.base));
+        if files.readers.is_reading(closed.base) || files.is_written(closed.base) {
+            segment_file::remove_if_there(&path).await?;
+        } else {
+            segment_file::discard(&path, &files.recycle).await?;
+        }
+        for name in [index_name(closed.base), keys_name(closed.base)] {
+            segment_file::remove_if_there(&files.dir.join(name)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Files {
+    /// Notes who may still write zeros into a segment that was rolled out of.
+    pub(super) fn note_rolled(&self, base: Offset, file: &Rc<SegmentFile>) {
+        let mut rolled = self.rolled.borrow_mut();
+        rolled.retain(|(_, file)| file.strong_count() > 0);
+        rolled.push((base, Rc::downgrade(file)));
+    }
+
+    /// Whether somebody has the segment open for writing.
+    fn is_written(&self, base: Offset) -> bool {
+        let is_held =
+            |(other, file): &(Offset, Weak<SegmentFile>)| *other == base && file.strong_count() > 0;
+        self.rolled.borrow().iter().any(is_held)
+    }
+}
