@@ -26,7 +26,7 @@ const ENTRY_BYTES: usize = 24;
 /// A batch that the index points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Offset of its first record.
+    /// Where the offsets begin that it covers.
     pub offset: Offset,
     /// Where it starts.
     pub position: FilePosition,
@@ -79,7 +79,7 @@ impl Index {
     /// # Panics
     /// If it lies before the end of what was noted: the caller lost track of its file.
     pub fn observe(&mut self, header: &BatchHeader, position: FilePosition) {
-        let offset = header.owner.base_offset;
+        let offset = header.covered_from();
         assert!(offset >= self.end_offset, "batch at {offset} after {}", self.end_offset);
         assert!(position >= self.end_position, "batch at {position} after {}", self.end_position);
         let due = self

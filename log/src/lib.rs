@@ -18,6 +18,7 @@ pub mod recovery;
 pub mod recovery_file;
 pub mod remote;
 pub mod segment;
+pub mod segment_writer;
 pub mod sessions;
 
 #[cfg(test)]

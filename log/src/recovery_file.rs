@@ -572,7 +572,7 @@ async fn highest_offset(file: &DirectFile, found: Found) -> Result<Offset, OpenE
         for start in (0..bytes.len().min(READ_BYTES_MAX)).step_by(ALIGNMENT) {
             let Ok(header) = BatchHeader::parse(&bytes[start..]) else { continue };
             let sealed = verify_header(&bytes[start..]).is_ok();
-            if sealed && header.owner.base_offset >= found.base && header.next_offset() <= bound {
+            if sealed && header.covered_from() >= found.base && header.next_offset() <= bound {
                 highest = highest.max(header.next_offset());
             }
         }

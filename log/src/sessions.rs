@@ -199,7 +199,7 @@ impl Sessions {
                 || state.newest().is_some_and(|newest| newest.base_offset >= base_offset)
         });
         if !newer {
-            self.record(session, header.record_count, base_offset, header.owner.append_time);
+            self.record(session, header.offset_count(), base_offset, header.owner.append_time);
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) fn header(base_offset: Offset, body_len: u32, time: i64) -> BatchHead
         base_create_time: Timestamp::new(time),
         max_create_time: Timestamp::new(time),
         session: None,
+        gap_before: 0,
+        removed: 0,
     }
 }
 

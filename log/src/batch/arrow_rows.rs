@@ -100,11 +100,10 @@ impl ArrowRows {
         RecordBatch::try_new(Self::schema(), columns).map_err(|_| BatchError::Arrow)
     }
 
-    /// The offsets of the rows, computed: a batch does not store them.
+    /// The offsets of the rows, computed: a batch stores them only where some are missing.
     #[must_use]
     pub fn offsets(&self) -> UInt64Array {
-        let first = self.header.owner.base_offset.get();
-        (first..first + self.layout.len as u64).collect::<Vec<_>>().into()
+        self.rows().iter().map(|row| row.offset.get()).collect::<Vec<_>>().into()
     }
 
     /// The create times of the rows, computed from base and deltas.

@@ -24,9 +24,9 @@ use crate::limits::{
 /// Room for the header and the directory in front of the value bytes.
 const PREFIX_BYTES: usize = HEADER_BYTES + 128;
 
-/// Bytes of a batch without records: the room in front, the padding of every column and the first
-/// offset of five columns of offsets.
-const EMPTY_BYTES: usize = PREFIX_BYTES + COLUMNS * ALIGNMENT + 5 * 4;
+/// Bytes of a batch without records: the room in front, the padding of every column that a producer
+/// fills and the first offset of five columns of offsets.
+const EMPTY_BYTES: usize = PREFIX_BYTES + (COLUMNS - 1) * ALIGNMENT + 5 * 4;
 
 const _: () = assert!(HEADER_BYTES + LENGTH_BYTES + DIRECTORY_BYTES_MAX == PREFIX_BYTES);
 const _: () = assert!(PREFIX_BYTES.is_multiple_of(ALIGNMENT), "value bytes start aligned");
@@ -138,6 +138,8 @@ pub struct RowsBuilder {
     headers: HeaderColumns,
     /// Whether a record has headers; without one the columns stay empty.
     headed: bool,
+    /// Offset deltas and the number of offsets, in a batch that is rewritten without some of its records.
+    thinned: Option<(Vec<u8>, u32)>,
 }
 
 impl RowsBuilder {
@@ -162,6 +164,7 @@ impl RowsBuilder {
             create_times: CreateTimes::default(),
             headers: HeaderColumns::default(),
             headed: false,
+            thinned: None,
         };
         builder.clear();
         builder
@@ -252,6 +255,21 @@ impl RowsBuilder {
         Ok(())
     }
 
+    /// Starts a batch of `offset_count` offsets of which some have no record any more: each record that is pushed is followed
+    /// by [`Self::note_delta`]. The next batch has other ways again.
+    pub(super) fn thin(&mut self, config: BuilderConfig, offset_count: u32) {
+        self.clear();
+        self.config = config;
+        self.bytes += ALIGNMENT;
+        self.thinned = Some((Vec::new(), offset_count));
+    }
+
+    /// Notes by how much the offset of the record that was pushed last is above the base of the batch.
+    pub(super) fn note_delta(&mut self, delta: u32) {
+        let (deltas, _) = self.thinned.as_mut().expect("the batch is thinned");
+        deltas.extend_from_slice(&delta.to_le_bytes());
+    }
+
     /// Drops all records so far and starts the next batch.
     pub fn clear(&mut self) {
         self.len = 0;
@@ -264,6 +282,7 @@ impl RowsBuilder {
         self.create_times.clear();
         self.headers.clear();
         self.headed = false;
+        self.thinned = None;
     }
 
     /// By how much a record lengthens the batch at most: its payload, value offset, create time
@@ -280,12 +299,17 @@ impl RowsBuilder {
         } else if !record.headers.is_empty() {
             growth += 4 * (self.len + 1);
         }
+        if self.thinned.is_some() {
+            growth += 4;
+        }
         growth + record.headers.len() * 9
     }
 
     /// The header of the batch, without lengths and checksum.
     fn describe(&self, session: Option<Session>) -> BatchHeader {
         let span = self.create_times.span.unwrap_or_default();
+        let record_count = u32::try_from(self.len).expect("at most RECORDS_PER_BATCH_MAX");
+        let offset_count = self.thinned.as_ref().map_or(record_count, |(_, count)| *count);
         BatchHeader {
             header_crc: 0,
             owner: Owner::default(),
@@ -295,11 +319,13 @@ impl RowsBuilder {
             flags: self.config.flags,
             body_len: 0,
             uncompressed_len: 0,
-            record_count: u32::try_from(self.len).expect("at most RECORDS_PER_BATCH_MAX"),
+            record_count,
             schema_id: self.config.schema_id,
             base_create_time: span.min,
             max_create_time: span.max,
             session,
+            gap_before: 0,
+            removed: offset_count - record_count,
         }
     }
 
@@ -324,6 +350,9 @@ impl RowsBuilder {
             append(ColumnKind::HeaderKeyBytes, &self.headers.keys.bytes);
             append(ColumnKind::HeaderKeyOffsets, &self.headers.keys.offsets);
             self.headers.values.each(HEADER_VALUES, &mut append);
+        }
+        if let Some((deltas, _)) = &self.thinned {
+            append(ColumnKind::OffsetDeltas, deltas);
         }
         self.values.bytes = body;
         extents
@@ -420,6 +449,8 @@ impl ArrowBody<'_> {
             base_create_time: self.create_times.0,
             max_create_time: self.create_times.1,
             session,
+            gap_before: 0,
+            removed: 0,
         };
         header.check_producer()?;
         let mut plain = vec![0; HEADER_BYTES];

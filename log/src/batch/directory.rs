@@ -18,7 +18,7 @@ use crate::limits::DIRECTORY_BYTES_MAX;
 pub(super) const LENGTH_BYTES: usize = 4;
 
 /// Kinds of columns.
-pub(super) const COLUMNS: usize = 13;
+pub(super) const COLUMNS: usize = 14;
 
 /// What a column holds. The numbers are part of the format, their order is that of the columns.
 ///
@@ -39,6 +39,7 @@ pub(super) enum ColumnKind {
     HeaderValueBytes = 10,
     HeaderValueOffsets = 11,
     HeaderValueValidity = 12,
+    OffsetDeltas = 13,
 }
 
 impl ColumnKind {
@@ -57,6 +58,7 @@ impl ColumnKind {
         Self::HeaderValueBytes,
         Self::HeaderValueOffsets,
         Self::HeaderValueValidity,
+        Self::OffsetDeltas,
     ];
 
     /// The name in messages.
@@ -75,6 +77,7 @@ impl ColumnKind {
             Self::HeaderValueBytes => "header value bytes",
             Self::HeaderValueOffsets => "header value offsets",
             Self::HeaderValueValidity => "header value validity",
+            Self::OffsetDeltas => "offset deltas",
         }
     }
 

@@ -63,6 +63,13 @@ pub enum BatchError {
     },
     /// No records: a batch has at least one.
     Empty,
+    /// More offsets are said to be missing before the batch than there are.
+    Gap {
+        /// Its first offset.
+        base: u64,
+        /// How many are said to be missing.
+        gap: u64,
+    },
     /// The body and its uncompressed form differ in length although no codec is named, or the codec
     /// produced another length than the header says.
     Length {
@@ -201,6 +208,9 @@ impl fmt::Display for BatchError {
                 write!(formatter, "{what} is {found}, at most {max} is allowed")
             }
             Self::Empty => formatter.write_str("the batch has no records"),
+            Self::Gap { base, gap } => {
+                write!(formatter, "{gap} offsets are said to be missing before offset {base}")
+            }
             Self::Length { expected, found } => {
                 write!(formatter, "the uncompressed body has {found} bytes instead of {expected}")
             }

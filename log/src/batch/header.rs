@@ -10,7 +10,8 @@ const BASE_OFFSET: usize = 8;
 const EPOCH: usize = 16;
 const APPEND_TIME: usize = 24;
 const SCARAB_BASE: usize = 32;
-const OWNER_RESERVED: usize = 40;
+const GAP_BEFORE: usize = 40;
+const OWNER_RESERVED: usize = 48;
 const BODY_CRC: usize = 64;
 const VERSION: usize = 68;
 const CODEC: usize = 69;
@@ -25,7 +26,7 @@ const MAX_CREATE_TIME: usize = 96;
 const SESSION_ID: usize = 104;
 const FIRST_SEQUENCE: usize = 112;
 const SESSION_EPOCH: usize = 120;
-const PRODUCER_RESERVED: usize = 124;
+const REMOVED: usize = 124;
 
 /// Longest body, stored or uncompressed: what a batch leaves beside its header.
 pub(super) const BODY_BYTES_MAX: usize = BATCH_BYTES_MAX - HEADER_BYTES;
@@ -141,7 +142,7 @@ impl Flags {
     }
 }
 
-/// A producer's claim to exactly-once: record `i` of the batch has sequence `first_sequence + i`.
+/// A producer's claim to exactly-once: the record at `base_offset + i` has sequence `first_sequence + i`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
     /// The session; not zero.
@@ -195,6 +196,10 @@ pub struct BatchHeader {
     pub max_create_time: Timestamp,
     /// Session and sequence, if the producer has one.
     pub session: Option<Session>,
+    /// Offsets directly before the first one of the batch that no record has any more: compaction took them.
+    pub gap_before: u64,
+    /// Offsets within the batch that no record has any more.
+    pub removed: u32,
 }
 
 impl BatchHeader {
@@ -222,8 +227,26 @@ impl BatchHeader {
     /// Never for a parsed header: the range was checked.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
-        let count = u64::from(self.record_count);
+        let count = u64::from(self.offset_count());
         self.owner.base_offset.checked_add(count).expect("the range was checked when parsing")
+    }
+
+    /// Offsets from the base to [`Self::next_offset`]: of the records that are there and of those that were removed. It is
+    /// the number of records that the producer sent.
+    #[must_use]
+    pub const fn offset_count(&self) -> u32 {
+        self.record_count + self.removed
+    }
+
+    /// Where the offsets begin that the batch accounts for: its base, or the gap before it. What batches of a log cover is
+    /// dense, whatever was removed.
+    ///
+    /// # Panics
+    /// Never for a parsed header: the range was checked.
+    #[must_use]
+    pub fn covered_from(&self) -> Offset {
+        let from = self.owner.base_offset.get().checked_sub(self.gap_before);
+        Offset::new(from.expect("the range was checked when parsing"))
     }
 
     /// Reads the fields and checks those that have a type of their own.
@@ -236,7 +259,6 @@ impl BatchHeader {
             return Err(BatchError::Version { expected: BATCH_VERSION, found: line[VERSION] });
         }
         zero(line, OWNER_RESERVED, BODY_CRC)?;
-        zero(line, PRODUCER_RESERVED, HEADER_BYTES)?;
         let (codec, kind, flags) = (line[CODEC], line[BODY_KIND], line[FLAGS]);
         Ok(Self {
             header_crc: u32_at(line, HEADER_CRC),
@@ -257,6 +279,8 @@ impl BatchHeader {
             base_create_time: time_at(line, BASE_CREATE_TIME),
             max_create_time: time_at(line, MAX_CREATE_TIME),
             session: session_at(line)?,
+            gap_before: u64_at(line, GAP_BEFORE),
+            removed: u32_at(line, REMOVED),
         })
     }
 
@@ -267,6 +291,15 @@ impl BatchHeader {
         at_most("record count", self.record_count, RECORDS_PER_BATCH_MAX)?;
         if self.record_count == 0 {
             return Err(BatchError::Empty);
+        }
+        let room = RECORDS_PER_BATCH_MAX - self.record_count as usize;
+        at_most("number of removed records", self.removed, room)?;
+        if self.removed > 0 && self.body_kind != BodyKind::Rows {
+            return Err(BatchError::BodyKind { found: self.body_kind.code() });
+        }
+        let (base, gap) = (self.owner.base_offset.get(), self.gap_before);
+        if gap > base {
+            return Err(BatchError::Gap { base, gap });
         }
         if self.codec == Codec::None && self.body_len != self.uncompressed_len {
             let (expected, found) = (self.body_len as usize, self.uncompressed_len as usize);
@@ -280,9 +313,9 @@ impl BatchHeader {
         self.range("sequence numbers", self.session.map_or(0, |session| session.first_sequence))
     }
 
-    /// Checks that `record_count` numbers from `first` do not pass the end of their range.
+    /// Checks that `offset_count` numbers from `first` do not pass the end of their range.
     fn range(&self, what: &'static str, first: u64) -> Result<(), BatchError> {
-        let count = self.record_count;
+        let count = self.offset_count();
         match first.checked_add(u64::from(count)) {
             Some(_) => Ok(()),
             None => Err(BatchError::Overflow { what, first, count }),
@@ -320,6 +353,7 @@ impl BatchHeader {
             put(line, FIRST_SEQUENCE, session.first_sequence.to_le_bytes());
             put(line, SESSION_EPOCH, session.epoch.to_le_bytes());
         }
+        put(line, REMOVED, self.removed.to_le_bytes());
     }
 }
 
@@ -347,17 +381,31 @@ pub(crate) fn record_count(batch: &[u8]) -> u32 {
 /// If `batch` is shorter than a header or does not start with the magic, or its offsets would pass
 /// the end of their range: the caller verified it.
 pub fn seal(batch: &mut [u8], owner: Owner) {
+    seal_behind_gap(batch, owner, 0);
+}
+
+/// As [`seal`], with the number of offsets directly before the batch that no record has any more.
+///
+/// # Panics
+/// As [`seal`], and if there are not so many offsets before it.
+pub fn seal_behind_gap(batch: &mut [u8], owner: Owner, gap_before: u64) {
+    assert!(
+        gap_before <= owner.base_offset.get(),
+        "a gap of {gap_before} before {}",
+        owner.base_offset
+    );
     let found = batch.len();
     let line = batch.first_chunk_mut::<HEADER_BYTES>();
     let line = line.unwrap_or_else(|| panic!("seal of {found} bytes, a header has 128"));
     assert_eq!(u32_at(line, 0), BATCH_MAGIC, "seal of something that is not a batch");
-    let count = u64::from(u32_at(line, RECORD_COUNT));
+    let count = u64::from(u32_at(line, RECORD_COUNT)) + u64::from(u32_at(line, REMOVED));
     let end = owner.base_offset.checked_add(count);
     assert!(end.is_some(), "{count} records from offset {} do not fit", owner.base_offset);
     put(line, BASE_OFFSET, owner.base_offset.get().to_le_bytes());
     put(line, EPOCH, owner.epoch.get().to_le_bytes());
     put(line, APPEND_TIME, owner.append_time.get().to_le_bytes());
     put(line, SCARAB_BASE, owner.scarab_base.to_le_bytes());
+    put(line, GAP_BEFORE, gap_before.to_le_bytes());
     let crc = crc32c::crc32c(&line[BASE_OFFSET..]);
     put(line, HEADER_CRC, crc.to_le_bytes());
 }
@@ -409,13 +457,14 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Checks a batch as it comes from a producer: the owner's line is empty, the padding is zero,
-    /// the producer's checksum matches. One pass over the body; the rows are not opened.
+    /// Checks a batch as it comes from a producer: the owner's line is empty, no record was removed, the
+    /// padding is zero, the producer's checksum matches. One pass over the body; the rows are not opened.
     ///
     /// # Errors
     /// [`BatchError::NotZero`] or [`BatchError::BodyChecksum`].
     pub fn verify_unsealed(self) -> Result<Self, BatchError> {
         zero(self.line, HEADER_CRC, BODY_CRC)?;
+        zero(self.line, REMOVED, HEADER_BYTES)?;
         self.verify_body()?;
         Ok(self)
     }

@@ -55,7 +55,8 @@ pub(super) const HEADERS: [ColumnKind; 6] = [
 ///
 /// Invariant, for the body it was checked against: every column has the length that follows from
 /// the number of its entries; offsets start at 0, never fall and end at the length of their bytes;
-/// null entries are empty; header keys are UTF-8 and so is each of them; no create time overflows.
+/// null entries are empty; header keys are UTF-8 and so is each of them; no create time overflows;
+/// offset deltas rise and stay within the batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) extents: Extents,
@@ -86,6 +87,7 @@ impl Layout {
         }
         columns
             .check_create_times(len, header.max_create_time.since_us(header.base_create_time))?;
+        columns.check_deltas(header)?;
         let base_offset = header.owner.base_offset;
         Ok(Self { extents, len, base_offset, base_create_time: header.base_create_time })
     }
@@ -222,6 +224,28 @@ impl<'a> Columns<'a> {
     }
 }
 
+impl Columns<'_> {
+    /// Checks that the records have offsets of the batch, each its own and in order; where none was removed nobody has to say so.
+    fn check_deltas(&self, header: &BatchHeader) -> Result<(), BatchError> {
+        let (kind, len) = (ColumnKind::OffsetDeltas, header.record_count as usize);
+        if header.removed == 0 {
+            let place = self.extents.get(kind);
+            return if place.is_none() { Ok(()) } else { Err(kind.fault(ColumnFault::Presence)) };
+        }
+        let deltas = self.need(kind)?;
+        expect_len(kind, len * 4, deltas.len())?;
+        let mut least = 0;
+        for index in 0..len {
+            let found = delta_at(deltas, index);
+            if found < least || found >= header.offset_count() {
+                return Err(kind.fault(ColumnFault::Offset { index, found: found.cast_signed() }));
+            }
+            least = found + 1;
+        }
+        Ok(())
+    }
+}
+
 /// Refuses a column of another length than its entries have.
 fn expect_len(kind: ColumnKind, expected: usize, found: usize) -> Result<(), BatchError> {
     if expected == found {
@@ -236,7 +260,7 @@ fn offset_at(offsets: &[u8], index: usize) -> i32 {
     super::header::u32_at(offsets, index * 4).cast_signed()
 }
 
-/// Create-time delta `index`, in microseconds.
+/// Entry `index` of a column of deltas: of create times in microseconds, or of offsets.
 pub(super) fn delta_at(deltas: &[u8], index: usize) -> u32 {
     super::header::u32_at(deltas, index * 4)
 }

@@ -14,6 +14,8 @@ pub struct Rows<'a> {
     values: Binary<'a>,
     keys: Option<Binary<'a>>,
     create_times: Option<&'a [u8]>,
+    /// Where offsets are missing: by how much each is above the base.
+    offset_deltas: Option<&'a [u8]>,
     headers: Option<HeaderColumns<'a>>,
 }
 
@@ -54,7 +56,8 @@ impl<'a> Rows<'a> {
             values: Binary::of(HEADER_VALUES, column).expect("headers have all columns"),
         });
         let (keys, create_times) = (Binary::of(KEYS, column), column(ColumnKind::CreateTimes));
-        Self { layout, values, keys, create_times, headers }
+        let offset_deltas = column(ColumnKind::OffsetDeltas);
+        Self { layout, values, keys, create_times, offset_deltas, headers }
     }
 
     /// Number of rows; at least one.
@@ -70,6 +73,23 @@ impl<'a> Rows<'a> {
         (index < self.layout.len).then(|| self.row(index))
     }
 
+    /// How many rows have an offset below this one: the index of the row that has it, if one does.
+    #[must_use]
+    pub fn rows_before(&self, offset: Offset) -> usize {
+        let delta = offset.since(self.layout.base_offset);
+        let Some(deltas) = self.offset_deltas else {
+            return usize::try_from(delta).unwrap_or(usize::MAX).min(self.layout.len);
+        };
+        let deltas = deltas.as_chunks::<4>().0;
+        deltas.partition_point(|found| u64::from(u32::from_le_bytes(*found)) < delta)
+    }
+
+    /// The row at an offset, or `None` if the batch does not have it, or not any more.
+    #[must_use]
+    pub fn at(&self, offset: Offset) -> Option<RecordView<'a>> {
+        self.get(self.rows_before(offset)).filter(|row| row.offset == offset)
+    }
+
     /// All rows in order of offset.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordView<'a>> + use<'a> {
@@ -77,12 +97,17 @@ impl<'a> Rows<'a> {
         (0..rows.layout.len).map(move |index| rows.row(index))
     }
 
+    /// By how much the offset of row `index`, which is below the length, is above the base.
+    pub(super) fn offset_delta(&self, index: usize) -> u64 {
+        self.offset_deltas.map_or(index as u64, |deltas| delta_at(deltas, index).into())
+    }
+
     /// Row `index`, which is below the length.
     fn row(&self, index: usize) -> RecordView<'a> {
         let delta = self.create_times.map_or(0, |deltas| delta_at(deltas, index));
         let range = "the range was checked when the rows were opened";
         RecordView {
-            offset: self.layout.base_offset.checked_add(index as u64).expect(range),
+            offset: self.layout.base_offset.checked_add(self.offset_delta(index)).expect(range),
             key: self.keys.and_then(|keys| keys.get(index)),
             value: self.values.get(index),
             create_time: self.layout.base_create_time.checked_add_us(delta.into()).expect(range),

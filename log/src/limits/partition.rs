@@ -69,6 +69,11 @@ pub const TAIL_IDLE_BYTES: usize = 64 << 10;
 /// 30 s: consumers that follow the tail have long read it.
 pub const TAIL_IDLE_AFTER: Duration = Duration::from_secs(30);
 
+/// Bytes of batches from which on a segment that is written as a whole begins another group.
+///
+/// 1 MiB: one write at full speed; what a reader that lost its way skips at most.
+pub const SEGMENT_WRITER_GROUP_BYTES: usize = 1 << 20;
+
 /// Most bytes read from a file at once.
 ///
 /// 1 MiB: what one direct read moves at full speed; smaller requests read less.
@@ -221,7 +226,7 @@ const fn segment_limits() -> [Limit; 14] {
 }
 
 #[rustfmt::skip]
-const fn memory_limits() -> [Limit; 19] {
+const fn memory_limits() -> [Limit; 20] {
     [
         limit("APPEND_BYTES_MAX", APPEND_BYTES_MAX as u64, "bytes", "two of the largest batches"),
         limit("APPEND_RECORDS_MAX", APPEND_RECORDS_MAX, "records", "two of the largest batches"),
@@ -233,6 +238,7 @@ const fn memory_limits() -> [Limit; 19] {
         limit("TAIL_CHUNK_BYTES", TAIL_CHUNK_BYTES as u64, "bytes", "four of the largest copied groups"),
         limit("TAIL_IDLE_BYTES", TAIL_IDLE_BYTES as u64, "bytes", "what an idle partition keeps"),
         limit("READ_BYTES_MAX", READ_BYTES_MAX as u64, "bytes", "one direct read at full speed"),
+        limit("SEGMENT_WRITER_GROUP_BYTES", SEGMENT_WRITER_GROUP_BYTES as u64, "bytes", "one write at full speed"),
         limit("FETCH_READ_BYTES_MAX", FETCH_READ_BYTES_MAX as u64, "bytes", "several batches, verified as fast as the largest"),
         limit("SESSIONS_MAX", SESSIONS_MAX as u64, "sessions", "570 bytes each, below 3 MiB"),
         limit("SESSION_WINDOW_BATCHES", SESSION_WINDOW_BATCHES as u64, "batches", "twice what a client keeps in flight"),

@@ -2,7 +2,7 @@
 //!
 //! A disk may hand out what was written elsewhere, or what it held before a write that it lost: whole
 //! groups, with sound checksums. So nothing is taken because it is sound; it has to be what belongs
-//! there. The offset at the start is known, every batch begins where the one before it ended, a mark
+//! there. The offset at the start is known, every batch covers from where the one before it ended, a mark
 //! is of this file and of its own place (its stamp says both) and of the life that wrote there, and
 //! a group ends where its mark says. What a walk that starts within a group meets before the first
 //! mark is told by its offset alone.
@@ -213,7 +213,7 @@ impl Walk {
         verify_header(bytes).ok()?;
         let end = self.position.plus(header.total_len() as u64);
         let inside = self.group_end.is_none_or(|group_end| end <= group_end);
-        (inside && header.owner.base_offset == self.expected).then_some(header)
+        (inside && header.covered_from() == self.expected).then_some(header)
     }
 
     fn takes(&self, header: &BatchHeader) -> bool {

@@ -324,12 +324,10 @@ impl Partition {
         let read = self.read(offset, 1).await?;
         let (mut decoder, mut found) = (Decoder::new(), false);
         for batch in read.slices.iter().flat_map(|slice| Items::new(slice).batches()).flatten() {
-            let index = offset.since(batch.header().owner.base_offset);
-            let row = usize::try_from(index).ok();
             if let Ok(rows) = decoder.rows(&batch)
-                && let Some(record) = row.and_then(|row| rows.get(row))
+                && let Some(record) = rows.at(offset)
             {
-                found |= record.offset == offset && record.key == Some(key);
+                found |= record.key == Some(key);
             }
         }
         Ok(found.then_some(Latest { offset, read }))

@@ -268,7 +268,7 @@ impl Scan {
         while !rest.is_empty() {
             let Ok((batch, behind)) = Batch::split_first(rest) else { return Checked::Torn };
             let header = *batch.header();
-            let chained = header.owner.base_offset == offset;
+            let chained = header.covered_from() == offset;
             if !chained || verify_header(batch.header_bytes()).is_err() {
                 return Checked::Torn;
             }

@@ -71,7 +71,8 @@ fn every_field_of_the_header_is_checked() {
     let cases: [(usize, &[u8], BatchError); 15] = [
         (0, b"PYB2", BatchError::Magic { found: u32::from_le_bytes(*b"PYB2") }),
         (8, &[0xFF; 8], BatchError::Overflow { what: "offsets", first: u64::MAX, count: 2 }),
-        (40, &[0, 1], BatchError::NotZero { position: 41 }),
+        (40, &[0, 1], BatchError::Gap { base: 0, gap: 256 }),
+        (48, &[0, 1], BatchError::NotZero { position: 49 }),
         (63, &[1], BatchError::NotZero { position: 63 }),
         (68, &[2], BatchError::Version { expected: 1, found: 2 }),
         (69, &[3], BatchError::Codec { found: 3 }),
@@ -95,7 +96,6 @@ fn every_field_of_the_header_is_checked() {
         ),
         (88, &[1], BatchError::CreateTimes { base: 1, max: 0 }),
         (104, &[0; 8], BatchError::Sessionless),
-        (124, &[1], BatchError::NotZero { position: 124 }),
     ];
     for (position, bytes, expected) in cases {
         let batch = patched(position, bytes);

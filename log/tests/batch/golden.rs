@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use pyralog_log::batch::{Batch, Codec, Decoder};
 
 use crate::model::{Model, build, read, sealed, session, value};
+use crate::thinned::thinned;
 
 /// Records without keys and headers.
 fn plain() -> Vec<Model> {
@@ -34,6 +35,17 @@ fn repetitive() -> Vec<Model> {
     (0..40).map(|i| Model { create_time: i, ..value(b"127.0.0.1 - - GET / 200 512") }).collect()
 }
 
+/// All but the second.
+fn without(mut records: Vec<Model>) -> Vec<Model> {
+    records.remove(1);
+    records
+}
+
+/// A batch behind a gap of 17 offsets, whose second record compaction has taken.
+fn without_the_second() -> Vec<u8> {
+    thinned(&sealed(build(&everything(), Codec::None, Some(session()))), |row| row != 1, 17)
+}
+
 /// Every golden file: name, bytes as built today, records in it, whether it is sealed.
 fn cases() -> Vec<(&'static str, Vec<u8>, Vec<Model>, bool)> {
     let case = |name, records: Vec<Model>, codec, session| {
@@ -46,6 +58,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<Model>, bool)> {
         case("batch_zstd", repetitive(), Codec::Zstd, None),
         ("batch_sealed", sealed(build(&plain(), Codec::None, None)), plain(), true),
         case("batch_session", plain(), Codec::None, Some(session())),
+        ("batch_thinned", without_the_second(), without(everything()), true),
     ]
 }
 

@@ -10,3 +10,4 @@ mod golden;
 mod model;
 mod rows;
 mod stream;
+mod thinned;

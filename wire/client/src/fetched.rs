@@ -38,7 +38,7 @@ pub struct FetchedRecord<'a> {
     pub headers: Headers<'a>,
     /// Id of the first record of its batch, or zero.
     scarab_base: u64,
-    /// Its place in the batch.
+    /// Its place in the batch as it was appended.
     index: u64,
 }
 
@@ -84,7 +84,8 @@ impl FetchedBatch {
     }
 
     /// The offsets of the records that are handed out: those of the batch without what lies before
-    /// the position that reading began at.
+    /// the position that reading began at. Compaction may have taken some of the records away, so
+    /// count them with [`Self::len`].
     #[must_use]
     pub fn offsets(&self) -> Range<Offset> {
         self.from..self.header().next_offset()
@@ -111,8 +112,7 @@ impl FetchedBatch {
 
     /// How many records at the start of the batch are not handed out.
     fn skipped(&self) -> usize {
-        let skipped = self.from.since(self.header().owner.base_offset);
-        usize::try_from(skipped).expect("at most 2^20 records in a batch")
+        self.rows.rows().rows_before(self.from)
     }
 
     /// All rows of the batch, those before the position included.
@@ -189,7 +189,9 @@ pub(crate) fn open(
             }
             let rows = ArrowRows::open(&bytes, decoder)?;
             let from = cursor.offset().map_or(offsets.0, |position| position.max(offsets.0));
-            Ok(Some(FetchedBatch::new((partition, from), rows, fetched.high)))
+            let batch = FetchedBatch::new((partition, from), rows, fetched.high);
+            // Compaction may have taken all from the position on.
+            Ok((!batch.is_empty()).then_some(batch))
         });
         match opened {
             Ok(batch) => batches.extend(batch),

@@ -320,7 +320,12 @@ fn only_batch(
             return Ok(None);
         }
         let rows = ArrowRows::open(&bytes, decoder)?;
-        only = Some(FetchedBatch::new((partition, fetched.offset), rows, fetched.high));
+        let batch = FetchedBatch::new((partition, fetched.offset), rows, fetched.high);
+        // Compaction may have taken the record between the lookup and the read.
+        if batch.rows().at(fetched.offset).is_none() {
+            return Ok(None);
+        }
+        only = Some(batch);
     }
 }
 

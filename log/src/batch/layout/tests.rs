@@ -1,14 +1,14 @@
 //! One forged body per check: each is refused, by the check that is meant for it.
 
-use super::super::{Batch, BuilderConfig, HEADER_BYTES, Record, Rows, RowsBuilder};
+use super::super::{Batch, BuilderConfig, HEADER_BYTES, Record, Rows, RowsBuilder, Thinner};
 use super::*;
 use crate::limits::DIRECTORY_BYTES_MAX;
 
-/// A batch of nine records that has every column, split into header and body.
+/// A batch of nine records, of ten, that has every column, split into header and body.
 fn full() -> (BatchHeader, Vec<u8>) {
     let mut builder = RowsBuilder::new(BuilderConfig::default());
     let headers: [(&str, Option<&[u8]>); 2] = [("ö", Some(b"x")), ("ab", None)];
-    for i in 0..9_i64 {
+    for i in 0..10_i64 {
         let record = Record {
             key: (i != 2).then_some(b"key"),
             value: (i != 5).then_some(b"value"),
@@ -17,7 +17,11 @@ fn full() -> (BatchHeader, Vec<u8>) {
         };
         builder.push(&record).unwrap();
     }
-    let bytes = builder.finish(None).unwrap();
+    let whole = builder.finish(None).unwrap();
+    let batch = Batch::parse(&whole).unwrap();
+    let rows = Rows::open(batch.header(), batch.stored_body()).unwrap();
+    let mut bytes = Vec::new();
+    assert!(Thinner::default().thin((batch.header(), &rows), |row| row < 9, &mut bytes));
     let header = *Batch::parse(&bytes).unwrap().header();
     let end = HEADER_BYTES + header.body_len as usize;
     (header, bytes[HEADER_BYTES..end].to_vec())
@@ -50,10 +54,10 @@ fn resized(kind: ColumnKind, by: isize) -> Result<(), BatchError> {
 }
 
 #[test]
-fn a_full_batch_opens_and_its_directory_takes_114_bytes() {
+fn a_full_batch_opens_and_its_directory_takes_122_bytes() {
     let (header, body) = full();
     assert_eq!(Rows::open(&header, &body).unwrap().len(), 9);
-    assert_eq!(body[..4], 114_u32.to_le_bytes());
+    assert_eq!(body[..4], 122_u32.to_le_bytes());
     assert!(ColumnKind::ALL.iter().all(|kind| Extents::read(&body).unwrap().get(*kind).is_some()));
 }
 
@@ -218,11 +222,11 @@ fn a_directory_that_does_not_fit_or_is_none_is_refused() {
     let long = BatchError::TooLarge { what, max, found: max + 1 };
     assert_eq!(open(&|body| body[0] = 125), Err(long));
     assert_eq!(open(&|body| body[0] = 0), Err(BatchError::Directory));
-    assert_eq!(open(&|body| body[4..118].fill(0xFF)), Err(BatchError::Directory));
-    // The bits of `present` are bytes 108 and 109: one too few, one unknown, one exchanged for it.
-    assert_eq!(body[108..110], 0x1FFF_u16.to_le_bytes());
-    for present in [0x0FFF_u16, 0x3FFF, 0x2FFF] {
-        let change = |body: &mut Vec<u8>| body[108..110].copy_from_slice(&present.to_le_bytes());
+    assert_eq!(open(&|body| body[4..126].fill(0xFF)), Err(BatchError::Directory));
+    // The bits of `present` are bytes 116 and 117: one too few, one unknown, one exchanged for it.
+    assert_eq!(body[116..118], 0x3FFF_u16.to_le_bytes());
+    for present in [0x1FFF_u16, 0x7FFF, 0x5FFF] {
+        let change = |body: &mut Vec<u8>| body[116..118].copy_from_slice(&present.to_le_bytes());
         assert_eq!(open(&change), Err(BatchError::Directory), "{present:#x}");
     }
     let expected = body.len();
@@ -230,7 +234,7 @@ fn a_directory_that_does_not_fit_or_is_none_is_refused() {
     assert_eq!(cut(9), Err(BatchError::Length { expected, found: 9 }));
 
     let header = BatchHeader { uncompressed_len: 9, ..header };
-    let truncated = BatchError::Truncated { expected: 118, found: 9 };
+    let truncated = BatchError::Truncated { expected: 126, found: 9 };
     assert_eq!(Rows::open(&header, &body[..9]).map(drop), Err(truncated));
     let header = BatchHeader { uncompressed_len: 3, ..header };
     let truncated = BatchError::Truncated { expected: 4, found: 3 };
