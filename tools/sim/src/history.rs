@@ -27,14 +27,18 @@
 //! - What a log is created with is recorded as the server takes it: on a node without a disk, [`Storage::Memory`].
 //! - [`Kind::CounterAsked`] comes before its [`Kind::CounterAnswered`], and before the first byte leaves. One without an
 //!   answer may have taken its numbers, or may yet.
+//! - [`Kind::Keyed`] comes between an append's begin and its first attempt. [`Kind::TruncateAsked`] comes before the first
+//!   byte leaves; what is answered are [`Watermarks`].
 //! - A [`Read`] without [`Read::ids`] says nothing about ids.
 //! - Record identities are never used for two different records.
 
 use std::fmt;
 use std::ops::Range;
 
+pub use life::{Key, Life, LifeChanges};
 pub use sequences::{CounterAnswer, CounterAsk, CounterMode, CounterState, IdRun, IdsDealt};
 
+mod life;
 mod sequences;
 
 /// The client of events that no client caused.
@@ -107,6 +111,8 @@ pub struct LogSettings {
     pub memory_bytes_max: u64,
     /// Milliseconds after which a record of a log in memory may go; 0 never.
     pub ttl_ms: u64,
+    /// How long records of a durable log live.
+    pub life: Life,
 }
 
 /// Changes of a log; what is `None` stays.
@@ -118,6 +124,8 @@ pub struct LogChanges {
     pub memory_bytes_max: Option<u64>,
     /// Another time to live.
     pub ttl_ms: Option<u64>,
+    /// Another life of its records.
+    pub life: LifeChanges,
 }
 
 /// A refusal by the server: its code and detail as PROTOCOL.md numbers them.
@@ -350,6 +358,22 @@ pub enum Kind {
         idempotent: bool,
         /// The records.
         records: Vec<RecordId>,
+    },
+    /// What the records of an append are to compaction, if any of them has a key.
+    Keyed {
+        /// Which append.
+        append: u64,
+        /// Of each record in order, its key.
+        keys: Vec<Option<Key>>,
+    },
+    /// A client wants everything before an offset to be gone.
+    TruncateAsked {
+        /// Unique among the questions.
+        request: u64,
+        /// Where.
+        place: Place,
+        /// The first offset that is to stay.
+        before: u64,
     },
     /// An append was put on a connection.
     AppendSent {

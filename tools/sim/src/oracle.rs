@@ -15,6 +15,7 @@ use evidence::Evidence;
 mod atomicity;
 mod catalog;
 mod clock_astray;
+mod compaction;
 mod content;
 mod counter_states;
 mod counters;
@@ -103,6 +104,7 @@ pub const fn all() -> &'static [Oracle] {
         honesty,
         damage,
         reads,
+        compaction,
         low_watermark,
         high_watermark,
         memory_budget,

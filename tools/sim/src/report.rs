@@ -1,6 +1,7 @@
 //! What a run came to, for people: lines on a terminal and a picture in a file.
 
 mod clients;
+mod life;
 mod notes;
 mod sequences;
 mod world;

@@ -12,10 +12,11 @@ use std::time::Duration;
 use pyralog_log::durability::Durability;
 use pyralog_runtime::rng::Rng;
 use pyralog_wire::limits::COUNTER_BLOCK_DEFAULT;
+use pyralog_wire::limits::SEGMENT_AGE_MS_MIN;
 use pyralog_wire::message::{CounterConfig, CounterMode};
-use pyralog_wire::{LogConfig, LogStorage};
+use pyralog_wire::{Compaction, Integrity, LogConfig, LogStorage, Retention};
 
-use crate::record::Lengths;
+use crate::record::{Lengths, Recipe};
 
 /// A kind of trouble that the nemesis makes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -157,8 +158,8 @@ pub struct LogPlan {
     pub name: String,
     /// What it is created with.
     pub config: LogConfig,
-    /// How long the values of its records are.
-    pub lengths: Lengths,
+    /// What its records are like.
+    pub recipe: Recipe,
 }
 
 /// A counter that clients take from.
@@ -280,11 +281,45 @@ fn draw_log(rng: &mut Rng, number: u64, memory_only: bool) -> LogPlan {
             },
             storage: LogStorage::Durable,
             segment_bytes: pyralog_log::limits::SEGMENT_BYTES_MIN,
-            ..LogConfig::default()
+            ..draw_life(rng)
         }
     };
     let lengths = if rng.below(5) == 0 { Lengths::Large } else { Lengths::Mixed };
-    LogPlan { name: format!("log-{number}"), config, lengths }
+    let is_keyed = config.compaction.is_on || rng.below(6) == 0;
+    let keys = if is_keyed { 1 + rng.below(12) } else { 0 };
+    let recipe = Recipe { lengths, keys: u16::try_from(keys).expect("a dozen") };
+    LogPlan { name: format!("log-{number}"), config, recipe }
+}
+
+/// How long the records of a log in files live: moments, so that much happens in a run.
+pub(crate) fn draw_life(rng: &mut Rng) -> LogConfig {
+    let some = |rng: &mut Rng, one_in: u64, most: u64| {
+        if rng.below(one_in) == 0 { 1 + rng.below(most) } else { 0 }
+    };
+    let is_on = rng.below(3) == 0;
+    let is_proven = !is_on && rng.below(3) == 0;
+    LogConfig {
+        segment_age_ms: match rng.below(4) {
+            0 => 0,
+            _ => SEGMENT_AGE_MS_MIN + rng.below(1_000),
+        },
+        retention: Retention {
+            age_ms: some(rng, 4, 4_000),
+            bytes: some(rng, 6, 2 << 20),
+            ..Retention::default()
+        },
+        compaction: Compaction {
+            is_on,
+            lag_ms: some(rng, 2, 1_000),
+            tombstone_ms: some(rng, 2, 2_000),
+        },
+        integrity: match rng.below(2) {
+            0 if is_proven => Integrity::Hash,
+            1 if is_proven => Integrity::Signed,
+            _ => Integrity::None,
+        },
+        ..LogConfig::default()
+    }
 }
 
 fn draw_counter(rng: &mut Rng, number: u64, memory_only: bool) -> CounterPlan {

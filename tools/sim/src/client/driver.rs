@@ -203,13 +203,14 @@ impl Driver {
     }
 
     fn sealed(&mut self, partition: PartitionId, open: Box<Open>) {
-        let Open { builder, ordinal, opened, records, charged } = *open;
+        let Open { builder, ordinal, opened, records, keys, charged } = *open;
         let count = u32::try_from(records.len()).expect("at most 2^20 records in a batch");
         let append = self.client.shared.journal.begun(Begun {
             place: place(self.identity.log, partition),
             level: self.workshop.config.durability,
             idempotent: true,
             records,
+            keys,
         });
         let batch = Batch { stage: Stage::Built(builder), append, session: None, charged };
         self.batches.insert((partition, ordinal), batch);

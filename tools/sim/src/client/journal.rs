@@ -11,7 +11,7 @@ use pyralog_log::ids::{LogId, PartitionId};
 use pyralog_runtime::sim::elapsed;
 use pyralog_runtime::time;
 use pyralog_wire::message::LogDescription;
-use pyralog_wire::{ErrorReply, LogChanges, LogConfig};
+use pyralog_wire::{ErrorReply, Integrity, LogChanges, LogConfig};
 
 use crate::history::{
     self, CatalogAnswer, CatalogAsk, CounterAnswer, CounterAsk, History, IdRun, Kind, Level,
@@ -57,6 +57,9 @@ impl Journal {
             idempotent: append.idempotent,
             records: append.records,
         });
+        if append.keys.iter().any(Option::is_some) {
+            self.push(Kind::Keyed { append: number, keys: append.keys });
+        }
         number
     }
 
@@ -123,6 +126,7 @@ pub(super) struct Begun {
     pub(super) level: Option<Durability>,
     pub(super) idempotent: bool,
     pub(super) records: Vec<history::RecordId>,
+    pub(super) keys: Vec<Option<history::Key>>,
 }
 
 /// The partition as the history knows it.
@@ -150,6 +154,15 @@ pub(super) const fn settings(config: &LogConfig) -> LogSettings {
         },
         memory_bytes_max: config.memory_bytes_max,
         ttl_ms: config.ttl_ms,
+        life: history::Life {
+            retention_ms: config.retention.age_ms,
+            retention_bytes: config.retention.bytes,
+            is_compacted: config.compaction.is_on,
+            lag_ms: config.compaction.lag_ms,
+            tombstone_ms: config.compaction.tombstone_ms,
+            is_tiered: config.is_tiered,
+            is_proven: !matches!(config.integrity, Integrity::None),
+        },
     }
 }
 
@@ -159,6 +172,13 @@ pub(super) fn changes(changes: &LogChanges) -> history::LogChanges {
         level: changes.durability.map(level),
         memory_bytes_max: changes.memory_bytes_max,
         ttl_ms: changes.ttl_ms,
+        life: history::LifeChanges {
+            retention_ms: changes.retention_ms,
+            retention_bytes: changes.retention_bytes,
+            is_compacted: changes.compaction,
+            lag_ms: changes.compaction_lag_ms,
+            tombstone_ms: changes.tombstone_ms,
+        },
     }
 }
 
@@ -171,11 +191,9 @@ pub(super) const fn refusal(reply: &ErrorReply) -> Refusal {
 /// The records that a batch hands out.
 pub(super) fn seen(batch: &FetchedBatch) -> impl Iterator<Item = Seen> + '_ {
     batch.records().map(|record| {
-        let content = match record.value {
-            Some(value) => record::decode(value).map_err(|wrong| wrong.to_string()),
-            None => Err("a record without a value".to_owned()),
-        };
-        Seen { offset: record.offset.get(), content }
+        let header = record.headers.first(record::TOMBSTONE_HEADER).flatten();
+        let content = record::read(record.key, record.value, header);
+        Seen { offset: record.offset.get(), content: content.map_err(|wrong| wrong.to_string()) }
     })
 }
 

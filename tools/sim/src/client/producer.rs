@@ -16,8 +16,8 @@ use pyralog_runtime::{Task, spawn};
 use super::driver::{Driver, Handoff};
 use super::inbox::Inbox;
 use super::{CallError, SimClient};
-use crate::history::RecordId;
-use crate::record::{self, Lengths};
+use crate::history::{Key, RecordId};
+use crate::record::{Made, Recipe};
 
 /// A batch that takes records.
 pub(super) struct Open {
@@ -26,6 +26,8 @@ pub(super) struct Open {
     /// When its first record was pushed, since the producer began.
     pub(super) opened: Duration,
     pub(super) records: Vec<RecordId>,
+    /// What each of them is to compaction.
+    pub(super) keys: Vec<Option<Key>>,
     /// What it takes of the producer's budget, in bytes.
     pub(super) charged: usize,
 }
@@ -147,14 +149,14 @@ impl Producer {
     pub async fn append(
         &mut self,
         partition: PartitionId,
-        (count, lengths): (usize, Lengths),
+        (count, recipe): (usize, impl Into<Recipe>),
     ) -> Result<Vec<RecordId>, Closed> {
         assert!((partition.get() as usize) < self.ordinals.len(), "no partition {partition}");
-        let mut records = Vec::with_capacity(count);
+        let (mut records, recipe) = (Vec::with_capacity(count), recipe.into());
         for _ in 0..count {
             self.room().await?;
             let id = self.client.new_record();
-            self.push(partition, id, lengths);
+            self.push(partition, id, recipe);
             records.push(id);
         }
         Ok(records)
@@ -212,12 +214,14 @@ impl Producer {
     }
 
     /// Puts a record into the open batch of its partition.
-    fn push(&mut self, partition: PartitionId, id: RecordId, lengths: Lengths) {
-        let value = record::encode(id, lengths, &mut self.rng);
+    fn push(&mut self, partition: PartitionId, id: RecordId, recipe: Recipe) {
+        let made = Made::draw(id, recipe, &mut self.rng);
+        let headers = made.headers();
         let row = Record {
-            value: Some(&value),
+            key: made.name(),
+            value: made.value(),
             create_time: Timestamp::new(time::unix_us()),
-            ..Record::default()
+            headers: &headers,
         };
         loop {
             let taken = self.workshop.slots.borrow_mut()[partition.get() as usize].take();
@@ -231,6 +235,7 @@ impl Producer {
                     let charge = open.builder.bytes() - before;
                     open.charged += charge;
                     open.records.push(id);
+                    open.keys.push(made.key);
                     self.workshop.buffered.set(self.workshop.buffered.get() + charge);
                     let (ordinal, since) = (open.ordinal, open.opened);
                     self.workshop.slots.borrow_mut()[partition.get() as usize] = Some(open);
@@ -244,7 +249,7 @@ impl Producer {
                     assert!(!fresh, "an empty builder is never full");
                     self.handoff.push(Handoff::Sealed(partition, open));
                 }
-                Err(error) => panic!("record {id} of {} bytes fits no batch: {error}", value.len()),
+                Err(error) => panic!("record {id} fits no batch: {error}"),
             }
         }
     }
@@ -256,6 +261,7 @@ impl Producer {
             ordinal: self.ordinals[partition.get() as usize],
             opened: self.workshop.now(),
             records: Vec::new(),
+            keys: Vec::new(),
             charged: 0,
         })
     }

@@ -21,8 +21,8 @@ use pyralog_wire::message::Append;
 use super::SimClient;
 use super::journal::{Begun, place, refusal};
 use super::link::{Outgoing, ReplyTo, Undone};
-use crate::history::{Outcome, RecordId, Refusal};
-use crate::record::{self, Lengths};
+use crate::history::{Key, Outcome, RecordId, Refusal};
+use crate::record::{Made, Recipe};
 
 /// What to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub struct RawAppend {
     pub level: Option<Durability>,
     /// Records of each batch; all batches go in one request, which is taken or refused as a whole.
     pub batches: Vec<usize>,
-    /// How long their values are.
-    pub lengths: Lengths,
+    /// What they are like.
+    pub recipe: Recipe,
     /// How often the same bytes are sent at most. What is sent again after an attempt without an
     /// answer may leave two copies.
     pub attempts: u32,
@@ -63,13 +63,14 @@ impl SimClient {
         assert!(append.attempts > 0, "an append without an attempt");
         assert!(!append.batches.is_empty(), "an append of nothing");
         let mut rng = self.fork_rng();
-        let (records, payload) = self.payload(&append, &mut rng);
+        let (made, payload) = self.payload(&append, &mut rng);
         let payload = Arc::new(payload);
         let number = self.shared.journal.begun(Begun {
             place: place(append.log, append.partition),
             level: append.level,
             idempotent: false,
-            records,
+            records: made.iter().map(|(id, _)| *id).collect(),
+            keys: made.iter().map(|(_, key)| *key).collect(),
         });
         let mut outcome = Outcome::Refused(Refusal::default());
         for attempt in 0..append.attempts {
@@ -96,18 +97,28 @@ impl SimClient {
     }
 
     /// New records, in batches one after another.
-    fn payload(&self, append: &RawAppend, rng: &mut Rng) -> (Vec<RecordId>, Vec<u8>) {
+    fn payload(
+        &self,
+        append: &RawAppend,
+        rng: &mut Rng,
+    ) -> (Vec<(RecordId, Option<Key>)>, Vec<u8>) {
         let (mut records, mut payload) = (Vec::new(), Vec::new());
         let config = BuilderConfig { batch_bytes_max: BATCH_BYTES_MAX, ..BuilderConfig::default() };
         for &count in &append.batches {
             let mut builder = RowsBuilder::new(config);
             for _ in 0..count {
                 let id = self.new_record();
-                let value = record::encode(id, append.lengths, rng);
+                let made = Made::draw(id, append.recipe, rng);
+                let headers = made.headers();
                 let create_time = Timestamp::new(time::unix_us());
-                let row = Record { value: Some(&value), create_time, ..Record::default() };
+                let row = Record {
+                    key: made.name(),
+                    value: made.value(),
+                    create_time,
+                    headers: &headers,
+                };
                 builder.push(&row).expect("the records of a batch fit one");
-                records.push(id);
+                records.push((id, made.key));
             }
             payload.extend(builder.finish(None).expect("a batch with records can be finished"));
         }

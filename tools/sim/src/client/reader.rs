@@ -421,7 +421,10 @@ impl SimClient {
             }
         }
         let found = self.find_offset((reader.identity, partition), StartFrom::Earliest).await?;
-        let (low, high) = range.unwrap_or((found.low.get(), found.high.get()));
+        let (_, high) = range.unwrap_or((found.low.get(), found.high.get()));
+        // What retention took meanwhile is not asked for.
+        let low = found.low.get().min(high);
+        records.retain(|seen: &Seen| seen.offset >= low);
         let place = place(reader.log(), partition);
         let read = FinalRead { begun, place, low, high, records, damaged };
         self.shared.journal.push(Kind::FinalRead(read.clone()));

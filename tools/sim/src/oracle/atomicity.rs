@@ -50,6 +50,7 @@ fn edges(
     if let Some(first) = sightings.first()
         && first.offset == low
         && !damaged.iter().any(|range| range.end == low)
+        && !is_truncated(evidence, event)
     {
         begins(evidence, event, first, violations);
     }
@@ -58,6 +59,17 @@ fn edges(
     {
         ends(evidence, event, last, violations);
     }
+}
+
+/// Whether somebody asked for a truncation of the partition of a read: that may be in the middle of an append.
+fn is_truncated(evidence: &Evidence<'_>, event: usize) -> bool {
+    let place = match &evidence.events()[event].kind {
+        Kind::Read(read) => read.place,
+        Kind::FinalRead(read) => read.place,
+        _ => return false,
+    };
+    let partitions = evidence.partitions.iter().filter(|((_, of), _)| *of == place);
+    partitions.into_iter().any(|(_, partition)| !partition.truncations.is_empty())
 }
 
 fn begins(
@@ -158,6 +170,18 @@ mod tests {
         let read = FinalRead { begun, place, low: 1, high: 4, records, damaged };
         story.push(Kind::FinalRead(read));
         story.assert_guilty("atomicity", "begins with its record 1 at 1");
+    }
+
+    #[test]
+    fn a_truncation_may_be_in_the_middle() {
+        let mut story = Story::new();
+        let append = story.wrote(4, 0);
+        story.truncate(1);
+        let begun = story.mark();
+        let records = story.final_seen(append, 1..4, 0);
+        let (place, damaged) = (story.place(), Vec::new());
+        story.push(Kind::FinalRead(FinalRead { begun, place, low: 1, high: 4, records, damaged }));
+        story.assert_clean();
     }
 
     #[test]

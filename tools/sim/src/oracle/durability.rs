@@ -26,7 +26,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Evidence, Fact, Pair, Partition, Window, covers, merged};
-use super::{Violation, violation};
+use super::{Violation, compaction, violation};
 use crate::history::{Kind, Place};
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
@@ -74,6 +74,7 @@ fn missing(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Vec<
         let Kind::FinalRead(read) = &evidence.events()[*event].kind else { continue };
         let window = Window { since: read.begun.0, until: *event };
         let present = present(evidence, *event);
+        let is_compacted = compaction::is_possible(evidence, partition.place, *event);
         let reports = partition.reports.iter().filter(|(at, _)| at <= event);
         let reported = merged(reports.map(|(_, range)| range.clone()));
         for (pair, facts) in told_before(partition, window) {
@@ -81,6 +82,9 @@ fn missing(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Vec<
             let wanted = any.base.max(read.low)..any.end;
             if wanted.is_empty() || present.contains(&pair) || covers(&reported, &wanted) {
                 continue;
+            }
+            if is_compacted {
+                continue; // `compaction` asks record by record.
             }
             let lost = facts.iter().flatten().find(|fact| !partition.may_be_lost(fact, window));
             if let Some(fact) = lost {

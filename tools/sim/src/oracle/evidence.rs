@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 
 use super::Violation;
 use crate::history::{
-    End, Event, FinalRead, History, Kind, Level, Outcome, Place, Read, ReadRefused, RecordId, Seen,
-    SessionUse, Target,
+    End, Event, FinalRead, History, Key, Kind, Level, Outcome, Place, Read, ReadRefused, RecordId,
+    Seen, SessionUse, Target,
 };
 
 mod logs;
 mod partition;
 
-pub(super) use logs::{Ask, Logs};
+pub(super) use logs::{Ask, Bounds, Logs};
 use partition::Recovery;
 pub(super) use partition::{Bound, Fact, Pair, Partition, Range};
 
@@ -59,11 +59,18 @@ pub(super) struct Append<'h> {
     pub(super) level: Option<Level>,
     pub(super) idempotent: bool,
     pub(super) records: &'h [RecordId],
+    /// What each of them is to compaction; empty if none has a key.
+    pub(super) keys: &'h [Option<Key>],
     pub(super) sent: Vec<Sent>,
     pub(super) end: Option<(usize, Outcome)>,
 }
 
 impl Append<'_> {
+    /// What its record at `index` is to compaction.
+    pub(super) fn key(&self, index: u64) -> Option<Key> {
+        *self.keys.get(to_usize(index))?
+    }
+
     /// How many records it has.
     pub(super) const fn len(&self) -> u64 {
         self.records.len() as u64
@@ -146,6 +153,8 @@ pub(crate) struct Evidence<'h> {
     /// What each read and final read saw, by event.
     pub(super) sightings: BTreeMap<usize, Vec<Sighting>>,
     pub(super) strange: Vec<Strange>,
+    /// The first event at which the wall clock of the database jumped.
+    jumped: Option<usize>,
     /// The history itself is not one.
     pub(super) malformed: Vec<Violation>,
 }
@@ -162,8 +171,11 @@ impl<'h> Evidence<'h> {
             partitions: BTreeMap::new(),
             sightings: BTreeMap::new(),
             strange: Vec::new(),
+            jumped: None,
             malformed: Vec::new(),
         };
+        let jumps = |event: &Event| matches!(event.kind, Kind::ClockJumped { .. });
+        evidence.jumped = history.events().iter().position(jumps);
         evidence.gather_appends();
         evidence.logs = Logs::of(&evidence);
         evidence.gather_facts();
@@ -212,6 +224,18 @@ impl<'h> Evidence<'h> {
             Recovery { event, end, over: boots.get(next).copied().unwrap_or(usize::MAX) }
         };
         self.ends().into_iter().map(recovery).collect()
+    }
+
+    /// Whether the wall clock of the database jumped before an event: then ages say nothing.
+    pub(super) fn clock_jumped_before(&self, event: usize) -> bool {
+        self.jumped.is_some_and(|at| at < event)
+    }
+
+    /// Whether what was sent at an event is certainly younger than this at another, clocks that run a hundredth fast included.
+    pub(super) fn is_younger(&self, sent: usize, until: usize, ms: u64) -> bool {
+        let age = self.at(until).saturating_sub(self.at(sent));
+        let most = age.saturating_add(age / 100);
+        most < ms.saturating_mul(1_000_000) && !self.clock_jumped_before(until)
     }
 
     /// How many disks there were.
@@ -280,10 +304,16 @@ impl<'h> Evidence<'h> {
                         level: *level,
                         idempotent: *idempotent,
                         records,
+                        keys: &[],
                         sent: Vec::new(),
                         end: None,
                     });
                     self.note_records(event, at, records);
+                }
+                Kind::Keyed { append, keys } => {
+                    if let Some(append) = self.open_append(event, &numbers, *append) {
+                        append.keys = keys;
+                    }
                 }
                 Kind::AppendSent { append, attempt, session, bytes } => {
                     let sent = Sent { event, attempt: *attempt, session: *session, bytes: *bytes };
@@ -485,6 +515,12 @@ impl<'h> Evidence<'h> {
                 }
                 Kind::CallFailed { target: Target::Partition(place), .. } => {
                     self.partition(life, *place).failed.push(event);
+                }
+                Kind::TruncateAsked { place, before, .. } => {
+                    // It may arrive late, and another log may have its id then.
+                    for life in life..self.lives.len() {
+                        self.partition(life, *place).truncations.push((event, *before));
+                    }
                 }
                 Kind::DamageReported { place, range } => {
                     self.partition(life, *place).reports.push((event, range.clone()));

@@ -2,13 +2,16 @@
 //!
 //! - It never goes back: a reader that was told that records are gone will not look for them again. In a log in memory it
 //!   begins anew with the process, as the offsets do.
-//! - A durable log has no retention yet: it begins at 0, but for records that are reported as damaged.
+//! - A durable log keeps its beginning, but for records that are reported as damaged, that somebody asked to truncate, or that
+//!   retention may have taken: everything that went is older than its age, or there were more bytes than it keeps.
 //! - A log in memory drops records when it is over its budget, or when they are older than its time to live, and the
 //!   oldest first (docs/PROTOCOL.md, `LogConfig`). Nothing is over its budget that holds less than
 //!   [a sixteenth](OVERHEAD_MAX) of it, so as long as no more was sent, nothing may go. No record goes before its time to
 //!   live has passed by the clock that counts, which is the wall clock: when that jumped, nothing is said.
 //!
-//! Exact for the first two. The third is lenient, because what a budget counts is memory, not records: groups of batches
+//! Exact for the first, and for truncation. The age of what went is judged from the moment at which the newest of it was sent,
+//! and not at all once the wall clock has jumped. Bytes are those of files, which a client does not see: as many as [each append
+//! may take](STORED_MAX) are counted for all that was sent. The last demand is lenient, because what a budget counts is memory, not records: groups of batches
 //! in buffers that are at least a quarter full, a chunk being filled, one being emptied and a group being gathered, which
 //! together never come to sixteen times the payload at the smallest budget (1 MiB). It finds logs that drop what they
 //! should keep, not those that keep a little less than they could.
@@ -21,6 +24,8 @@ use crate::history::{Kind, Outcome, Place, Storage};
 
 /// Most bytes of memory that a byte of payload takes, over a whole partition.
 const OVERHEAD_MAX: u64 = 16;
+/// Most bytes of a file that an attempt of an append takes besides its payload: its block, and that of a mark.
+const STORED_MAX: u64 = 2 * 4096;
 /// Nanoseconds in a millisecond.
 const MS: u64 = 1_000_000;
 /// Nanoseconds after which nothing arrives any more that was given up: see `history`.
@@ -33,11 +38,11 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
         appends.entry(append.place).or_default().push(append);
     }
     for partition in evidence.partitions.values() {
+        let appends = appends.get(&partition.place).map_or(&[][..], Vec::as_slice);
         backwards(evidence, partition, &mut violations);
         match partition.storage {
-            Some(Storage::Durable) => gone(evidence, partition, &mut violations),
+            Some(Storage::Durable) => gone(evidence, partition, appends, &mut violations),
             Some(Storage::Memory) => {
-                let appends = appends.get(&partition.place).map_or(&[][..], Vec::as_slice);
                 let traffic = Traffic::of(evidence, partition, appends);
                 evicted(evidence, partition, &traffic, &mut violations);
             }
@@ -79,14 +84,55 @@ fn backwards(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Ve
 }
 
 /// A durable log has lost its beginning.
-fn gone(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Vec<Violation>) {
+fn gone(
+    evidence: &Evidence<'_>,
+    partition: &Partition,
+    appends: &[&Append<'_>],
+    violations: &mut Vec<Violation>,
+) {
     let reported = merged(partition.reports.iter().map(|(_, range)| range.clone()));
-    for range in partition.ranges.iter().filter(|range| range.low > 0) {
-        if !covers(&reported, &(0..range.low)) {
-            let what = format!("{} begins at {}, not at 0", partition.place, range.low);
-            violations.push(violation("low_watermark", evidence, [range.window.until], what));
+    let mut explained = 0;
+    for range in &partition.ranges {
+        if range.low <= explained {
+            continue;
         }
+        let is_damaged = covers(&reported, &(explained..range.low));
+        if is_damaged
+            || is_truncated(partition, range)
+            || is_over(evidence, partition, appends, range)
+        {
+            explained = range.low;
+            continue;
+        }
+        let what = format!("{} begins at {}, not at {explained}", partition.place, range.low);
+        violations.push(violation("low_watermark", evidence, [range.window.until], what));
     }
+}
+
+fn is_truncated(partition: &Partition, range: &Range) -> bool {
+    let mut asked = partition.truncations.iter();
+    asked.any(|(event, before)| *event < range.window.until && range.low <= *before)
+}
+
+/// Whether retention may have taken everything below a range.
+fn is_over(
+    evidence: &Evidence<'_>,
+    partition: &Partition,
+    appends: &[&Append<'_>],
+    range: &Range,
+) -> bool {
+    let until = range.window.until;
+    let went = partition.facts.iter().filter(|fact| fact.base < range.low && fact.event() < until);
+    let newest = went.map(|fact| evidence.appends[fact.append].first_sent()).max();
+    let since = newest.unwrap_or(evidence.span_of(partition.life).since);
+    let log = (partition.life, partition.place.log);
+    let Some(bounds) = evidence.logs.life(log, Window { since, until }) else { return true };
+    let is_old = |ms| newest.is_none_or(|newest| !evidence.is_younger(newest, until, ms));
+    let sent = appends.iter().filter(|append| append.first_sent() < until);
+    let bytes = |append: &Append<'_>| append.sent.iter().map(|sent| sent.bytes + STORED_MAX).sum();
+    let stored = sent.map(|append| -> u64 { bytes(append) }).fold(STORED_MAX, u64::saturating_add);
+    bounds.retention_ms.is_some_and(is_old)
+        || bounds.retention_bytes.is_some_and(|most| stored > most)
 }
 
 /// A log in memory dropped records that it had room and time for.
@@ -244,8 +290,8 @@ impl Traffic {
 
 #[cfg(test)]
 mod tests {
-    use crate::history::{End, Kind, Level, LogChanges, LogSettings, Storage};
-    use crate::oracle::story::{Story, in_memory};
+    use crate::history::{End, Kind, Level, Life, LogChanges, LogSettings, Storage};
+    use crate::oracle::story::{Story, durable, in_memory};
 
     const BUDGET: u64 = 1 << 20;
 
@@ -288,7 +334,59 @@ mod tests {
         let mut story = Story::of(Level::Synced);
         story.wrote(4, 0);
         story.watermarks(2, 4);
-        story.assert_guilty("low_watermark", "begins at 2");
+        story.assert_guilty("low_watermark", "begins at 2, not at 0");
+    }
+
+    fn with_life(life: Life) -> Story {
+        Story::with(LogSettings { life, ..durable(Level::Synced) })
+    }
+
+    #[test]
+    fn the_beginning_may_be_truncated_as_far_as_was_asked() {
+        let mut story = Story::new();
+        story.wrote(4, 0);
+        story.truncate(2);
+        story.watermarks(2, 4);
+        story.assert_clean();
+        story.watermarks(3, 4);
+        story.assert_guilty("low_watermark", "begins at 3, not at 2");
+    }
+
+    #[test]
+    fn a_truncation_that_a_restart_has_forgotten_is_a_violation() {
+        let mut story = Story::new();
+        story.wrote(4, 0);
+        story.truncate(2);
+        story.watermarks(2, 4);
+        story.end(End::Power);
+        story.watermarks(0, 4);
+        story.assert_guilty("low_watermark", "was at least 2 before");
+    }
+
+    #[test]
+    fn what_is_old_enough_may_go() {
+        let life = Life { retention_ms: 10, ..Life::default() };
+        let mut story = with_life(life);
+        story.wrote(2, 0);
+        story.pass(10_000_000);
+        story.wrote(2, 2);
+        story.watermarks(2, 4);
+        story.assert_clean();
+        story.watermarks(4, 4);
+        story.assert_guilty("low_watermark", "begins at 4, not at 2");
+        story.assert_guilty_only("low_watermark");
+    }
+
+    #[test]
+    fn what_is_too_much_may_go() {
+        let life = Life { retention_bytes: 1 << 20, ..Life::default() };
+        for (bytes, is_over) in [(400_000, false), (600_000, true)] {
+            let mut story = with_life(life);
+            story.wrote_bytes(4, 0, bytes);
+            story.wrote_bytes(4, 4, bytes);
+            story.watermarks(4, 8);
+            assert_eq!(story.judge("low_watermark").is_empty(), is_over, "{bytes}");
+        }
     }
 
     #[test]

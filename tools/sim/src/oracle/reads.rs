@@ -1,7 +1,8 @@
 //! An answer to a read has exactly the records that it says: from where it was asked to where it says to go on.
 //!
 //! - It was asked for an offset in the range that it names: `low <= from <= high`.
-//! - It has every offset from `from` to `next`, once, in order, so `next` skips nothing.
+//! - It has every offset from `from` to `next`, once, in order, so `next` skips nothing. Only where compaction may have been on,
+//!   offsets may be missing; which of them, is asked by `compaction`.
 //! - It stays below `high`: what is not committed is not shown.
 //! - Below `high` it makes progress: at least one batch (docs/PROTOCOL.md, Fetch).
 //! - A refusal because of the range names one that the offset really lies outside of.
@@ -10,17 +11,20 @@
 //! Exact: the server takes records, range and next offset at one moment, and these are demands on one answer alone.
 //! Whether two answers agree is judged by `offsets`, whether something disappears by `durability`.
 
+use super::compaction::is_possible as is_compacted;
 use super::evidence::{Evidence, OFFSET_OUT_OF_RANGE, covers, merged};
 use super::{Violation, violation};
-use crate::history::{FinalRead, Kind, Read, ReadRefused};
+use crate::history::{FinalRead, Kind, Read, ReadRefused, Seen};
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (event, entry) in evidence.numbered() {
         let wrong = match &entry.kind {
-            Kind::Read(read) => wrong_with(read),
+            Kind::Read(read) => wrong_with(read, || is_compacted(evidence, read.place, event)),
             Kind::ReadRefused(refused) => wrong_with_refusal(refused),
-            Kind::FinalRead(read) => wrong_with_final(read),
+            Kind::FinalRead(read) => {
+                wrong_with_final(read, || is_compacted(evidence, read.place, event))
+            }
             _ => None,
         };
         violations.extend(wrong.map(|wrong| violation("reads", evidence, [event], wrong)));
@@ -28,27 +32,35 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
     violations
 }
 
-fn wrong_with(read: &Read) -> Option<String> {
+fn wrong_with(read: &Read, may_have_gaps: impl Fn() -> bool) -> Option<String> {
     let Read { place, from, records, next, low, high, .. } = read;
     let of = format!("a read of {place} at {from}");
     if from < low || from > high {
         return Some(format!("{of} was answered although there is only {low}..{high}"));
     }
     let dense = (*from..).zip(records).find(|(expected, seen)| *expected != seen.offset);
-    if let Some((expected, seen)) = dense {
+    if let Some((expected, seen)) = dense
+        && (!is_rising(*from, records) || !may_have_gaps())
+    {
         return Some(format!("{of} has {} where {expected} belongs", seen.offset));
     }
-    let end = from + records.len() as u64;
-    if *next != end {
+    let end = records.last().map_or(*from, |seen| seen.offset + 1);
+    if *next < end || *next > end && !may_have_gaps() {
         return Some(format!("{of} ends at {end} and says to go on at {next}"));
     }
-    if end > *high {
+    if *next > *high {
         return Some(format!(
             "{of} shows offsets up to {end}, but only those below {high} may be seen"
         ));
     }
-    (records.is_empty() && from < high)
+    (records.is_empty() && from < high && next == from)
         .then(|| format!("{of} is empty although there is {low}..{high}"))
+}
+
+/// Whether records lie at and after an offset, each after the one before it.
+fn is_rising(from: u64, records: &[Seen]) -> bool {
+    let starts = records.first().is_none_or(|seen| seen.offset >= from);
+    starts && records.windows(2).all(|pair| pair[0].offset < pair[1].offset)
 }
 
 fn wrong_with_refusal(refused: &ReadRefused) -> Option<String> {
@@ -60,14 +72,15 @@ fn wrong_with_refusal(refused: &ReadRefused) -> Option<String> {
     })
 }
 
-fn wrong_with_final(read: &FinalRead) -> Option<String> {
+fn wrong_with_final(read: &FinalRead, may_have_gaps: impl Fn() -> bool) -> Option<String> {
     let FinalRead { place, low, high, records, damaged, .. } = read;
     let (of, damaged) = (format!("a final read of {place}"), merged(damaged.iter().cloned()));
     let mut expected = *low;
     for seen in records {
         // A range may be refused that is only hidden behind damage, so what lies in one may be there.
         let skipped = expected..seen.offset;
-        if seen.offset < expected || !(skipped.is_empty() || covers(&damaged, &skipped)) {
+        let is_whole = || skipped.is_empty() || covers(&damaged, &skipped) || may_have_gaps();
+        if seen.offset < expected || !is_whole() {
             return Some(format!("{of} has {} where {expected} belongs", seen.offset));
         }
         expected = seen.offset + 1;

@@ -7,8 +7,9 @@ use super::ids::id;
 use super::{all, judge};
 use crate::history::{
     CatalogAnswer, CatalogAsk, Content, CounterAnswer, CounterAsk, CounterMode, CounterState, End,
-    FinalRead, History, IdRun, IdsDealt, Kind, Level, LogChanges, LogSettings, Mark, Outcome,
-    Place, Read, ReadRefused, RecordId, Refusal, Seen, SessionUse, Storage, WORLD, Watermarks,
+    FinalRead, History, IdRun, IdsDealt, Key, Kind, Level, Life, LogChanges, LogSettings, Mark,
+    Outcome, Place, Read, ReadRefused, RecordId, Refusal, Seen, SessionUse, Storage, WORLD,
+    Watermarks,
 };
 
 /// Nanoseconds between two events.
@@ -28,15 +29,16 @@ pub(super) struct Story {
 }
 
 /// A durable log.
-pub(super) const fn durable(level: Level) -> LogSettings {
+pub(super) fn durable(level: Level) -> LogSettings {
     let storage = Storage::Durable;
-    LogSettings { partitions: 1, level, storage, memory_bytes_max: 0, ttl_ms: 0 }
+    let life = Life::default();
+    LogSettings { partitions: 1, level, storage, memory_bytes_max: 0, ttl_ms: 0, life }
 }
 
 /// A log in memory.
-pub(super) const fn in_memory(memory_bytes_max: u64) -> LogSettings {
+pub(super) fn in_memory(memory_bytes_max: u64) -> LogSettings {
     let (level, storage) = (Level::Memory, Storage::Memory);
-    LogSettings { partitions: 1, level, storage, memory_bytes_max, ttl_ms: 0 }
+    LogSettings { level, storage, memory_bytes_max, ..durable(level) }
 }
 
 impl Story {
@@ -156,6 +158,55 @@ impl Story {
         let place = self.place;
         self.push(Kind::AppendBegun { append, place, level, idempotent, records });
         append
+    }
+
+    /// An append with these keys that was acknowledged: a negative one is a tombstone of its number, `None` no key.
+    pub(super) fn wrote_keys(&mut self, base: u64, keys: &[Option<i32>]) -> u64 {
+        let append = self.sent_keys(keys);
+        self.acked(append, base);
+        append
+    }
+
+    /// The same, not acknowledged yet.
+    pub(super) fn sent_keys(&mut self, keys: &[Option<i32>]) -> u64 {
+        let append = self.begun(keys.len() as u64);
+        let key = |key: i32| Key {
+            number: u16::try_from(key.unsigned_abs()).expect("a small number"),
+            is_tombstone: key < 0,
+        };
+        let keys = keys.iter().map(|number| number.map(key)).collect();
+        self.push(Kind::Keyed { append, keys });
+        self.sent(append);
+        append
+    }
+
+    /// A final read of these offsets of appends that lie next to each other from 0 on.
+    pub(super) fn final_read_of(&mut self, appends: &[u64], offsets: &[u64]) {
+        let (begun, place) = (self.mark(), self.place);
+        let records = self.dense(appends, offsets);
+        let high = appends.iter().map(|append| self.records(*append).len() as u64).sum();
+        let damaged = Vec::new();
+        self.push(Kind::FinalRead(FinalRead { begun, place, low: 0, high, records, damaged }));
+    }
+
+    /// A read of these offsets of appends that lie next to each other from 0 on.
+    pub(super) fn read_of(&mut self, appends: &[u64], offsets: &[u64]) {
+        let (begun, place) = (self.mark(), self.place);
+        let records = self.dense(appends, offsets);
+        let (next, ids) = (records.last().map_or(0, |seen| seen.offset + 1), Vec::new());
+        let high = appends.iter().map(|append| self.records(*append).len() as u64).sum();
+        self.push(Kind::Read(Read { begun, place, from: 0, records, ids, next, low: 0, high }));
+    }
+
+    fn dense(&self, appends: &[u64], offsets: &[u64]) -> Vec<Seen> {
+        let all = appends.iter().flat_map(|append| self.records(*append));
+        let all = (0..).zip(all).filter(|(offset, _)| offsets.contains(offset));
+        all.map(|(offset, id)| Seen { offset, content: Ok(*id) }).collect()
+    }
+
+    pub(super) fn truncate(&mut self, before: u64) {
+        let (request, place) = (self.history.next_request(), self.place);
+        self.push(Kind::TruncateAsked { request, place, before });
     }
 
     pub(super) fn begun(&mut self, records: u64) -> u64 {

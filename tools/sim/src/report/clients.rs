@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use pyralog_sim::history::{
-    CatalogAnswer, CatalogAsk, Event, FinalRead, History, Kind, Mark as Begin, Outcome, Read,
+    CatalogAnswer, CatalogAsk, Event, FinalRead, History, Key, Kind, Mark as Begin, Outcome, Read,
     ReadRefused, RecordId, Refusal, Seen, Target, WORLD, Watermarks,
 };
 use pyralog_sim::timeline::{Answer, Mark, MarkKind};
 use pyralog_wire::ErrorCode;
 
 use super::world::OneLine;
-use super::{counted, sequences};
+use super::{counted, life, sequences};
 
 /// Runs of records that a line names; more are counted.
 const RUNS_MAX: usize = 6;
@@ -73,6 +73,14 @@ impl Display for AppendWords<'_> {
                 }
                 f.write_str(if *idempotent { ", idempotent" } else { ", not idempotent" })
             }
+            Kind::Keyed { append, keys } => {
+                write!(f, "append {append} has keys:")?;
+                keys.iter().try_for_each(|key| match key {
+                    None => f.write_str(" none"),
+                    Some(Key { number, is_tombstone: true }) => write!(f, " -{number}"),
+                    Some(Key { number, .. }) => write!(f, " {number}"),
+                })
+            }
             Kind::AppendSent { append, attempt, session, bytes, .. } => {
                 write!(f, "append {append} sent: attempt {attempt}, {bytes} bytes")?;
                 session.map_or(Ok(()), |session| {
@@ -94,6 +102,9 @@ struct ServerWords<'a>(&'a Kind);
 impl Display for ServerWords<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
+            Kind::TruncateAsked { request, place, before } => {
+                write!(f, "truncation {request} of {place} asked, before {before}")
+            }
             Kind::Ended { end, wiped, .. } => {
                 let wiped = if *wiped { ", and what it stored is gone" } else { "" };
                 write!(f, "SERVER ENDS: {end:?}{wiped}")
@@ -158,7 +169,7 @@ impl Display for Ask<'_> {
                 if settings.ttl_ms > 0 {
                     write!(f, ", for {} ms", settings.ttl_ms)?;
                 }
-                Ok(())
+                life::settings(f, &settings.life)
             }
             CatalogAsk::Alter { name, changes } => {
                 write!(f, "alter {name}")?;
@@ -168,7 +179,8 @@ impl Display for Ask<'_> {
                 if let Some(bytes) = changes.memory_bytes_max {
                     write!(f, ", {bytes} bytes")?;
                 }
-                changes.ttl_ms.map_or(Ok(()), |ms| write!(f, ", for {ms} ms"))
+                changes.ttl_ms.map_or(Ok(()), |ms| write!(f, ", for {ms} ms"))?;
+                life::changes(f, &changes.life)
             }
             CatalogAsk::Delete { name } => write!(f, "delete {name}"),
         }

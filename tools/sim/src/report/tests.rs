@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyralog_runtime::sim::{DiskFault, NetFault, NodeId, TraceEvent, TraceKind};
 use pyralog_sim::history::{
     CatalogAnswer, CatalogAsk, CounterAnswer, CounterAsk, CounterMode, CounterState, End,
-    FinalRead, History, IdRun, IdsDealt, Level, LogChanges, LogSettings, Mark as Begin,
+    FinalRead, History, IdRun, IdsDealt, Key, Level, Life, LogChanges, LogSettings, Mark as Begin,
     Outcome as AppendOutcome, Place, Read, ReadRefused, RecordId, Refusal, Seen, SessionUse,
     Storage, Target, WORLD, Watermarks,
 };
@@ -147,13 +147,22 @@ fn what_is_asked_of_the_catalog_has_its_words() {
         storage: Storage::Memory,
         memory_bytes_max: 9,
         ttl_ms: 8,
+        life: Life {
+            retention_ms: 7,
+            retention_bytes: 6,
+            is_compacted: true,
+            lag_ms: 5,
+            tombstone_ms: 4,
+            is_tiered: true,
+            is_proven: true,
+        },
     };
     let changes =
-        LogChanges { level: Some(Level::Synced), memory_bytes_max: None, ttl_ms: Some(3) };
+        LogChanges { level: Some(Level::Synced), ttl_ms: Some(3), ..LogChanges::default() };
     for (ask, words) in [
         (
             CatalogAsk::Create { name: name(), settings },
-            "create a, 2 partitions, Written, Memory, 9 bytes, for 8 ms",
+            "create a, 2 partitions, Written, Memory, 9 bytes, for 8 ms, compacted, kept 7 ms, lag 5 ms, tombstones 4 ms, kept 6 bytes, tiered, proven",
         ),
         (CatalogAsk::Alter { name: name(), changes }, "alter a, Synced, for 3 ms"),
         (CatalogAsk::Delete { name: name() }, "delete a"),
@@ -193,6 +202,17 @@ fn an_append_has_words_from_begin_to_end() {
     let ended = |outcome| Kind::AppendEnded { append: 9, outcome };
     for (kind, words) in [
         (begun(None, true), "begun: c1#4..6 c2#6 (3 records) to 3/1, idempotent"),
+        (
+            Kind::Keyed {
+                append: 9,
+                keys: vec![
+                    None,
+                    Some(Key { number: 3, is_tombstone: false }),
+                    Some(Key { number: 4, is_tombstone: true }),
+                ],
+            },
+            "has keys: none 3 -4",
+        ),
         (
             begun(Some(Level::Synced), false),
             "begun: c1#4..6 c2#6 (3 records) to 3/1, Synced, not idempotent",

@@ -11,7 +11,7 @@ use pyralog_wire::ErrorCode;
 use super::{Shared, sequences};
 use crate::client::{RawAppend, SimClient};
 use crate::history::{Kind, Outcome};
-use crate::record::Lengths;
+use crate::record::Recipe;
 use crate::server::record;
 
 /// How often something is tried, a second apart, before it counts as not working.
@@ -53,7 +53,7 @@ pub(super) async fn check(shared: &Shared, client: SimClient) {
                 shard: None,
                 level: None,
                 batches: vec![2, 1],
-                lengths: Lengths::Mixed,
+                recipe: Recipe::default(),
                 attempts: 3,
             };
             let result = match client.append_raw(append).await {

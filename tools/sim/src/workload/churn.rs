@@ -12,7 +12,7 @@ use pyralog_wire::{LogConfig, LogStorage};
 
 use super::Shared;
 use crate::client::{RawAppend, SimClient};
-use crate::record::Lengths;
+use crate::record::Recipe;
 use crate::scenario::{LogPlan, below};
 
 /// Looks and changes until it is to finish.
@@ -64,7 +64,7 @@ async fn passing_log(client: &SimClient, name: &str, rng: &mut Rng) {
                 shard: None,
                 level: None,
                 batches: vec![1 + below(rng, 20)],
-                lengths: Lengths::Mixed,
+                recipe: Recipe::default(),
                 attempts: 1,
             };
             client.append_raw(append).await;

@@ -54,7 +54,7 @@ async fn produce(
     (client, mut producer): (&SimClient, Producer),
     (log, rng): (usize, &mut Rng),
 ) {
-    let (partitions, lengths) = (producer.partitions() as u64, shared.logs[log].lengths);
+    let (partitions, recipe) = (producer.partitions() as u64, shared.logs[log].recipe);
     // Some live long, some are gone after a few batches.
     let most = if rng.below(2) == 0 { 20 } else { 2_000 };
     let mut left = 1 + rng.below(most);
@@ -62,7 +62,7 @@ async fn produce(
         left -= 1;
         let partition = u32::try_from(rng.below(partitions)).expect("a partition");
         let count = 1 + below(rng, 8);
-        if producer.append(PartitionId::new(partition), (count, lengths)).await.is_err() {
+        if producer.append(PartitionId::new(partition), (count, recipe)).await.is_err() {
             return;
         }
         if rng.below(10) == 0 && producer.flush().await.is_err() {
@@ -116,7 +116,7 @@ pub(super) async fn run_raw(shared: Rc<Shared>, client: SimClient, (log, mut rng
                 shard: None,
                 level,
                 batches: (0..=rng.below(3)).map(|_| 1 + below(&mut rng, 8)).collect(),
-                lengths: plan.lengths,
+                recipe: plan.recipe,
                 attempts: u32::try_from(1 + rng.below(2)).expect("at most 2"),
             };
             client.append_raw(append).await;

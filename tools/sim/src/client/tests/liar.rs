@@ -19,7 +19,7 @@ use pyralog_wire::{Request, Response};
 use super::*;
 use crate::client::{Producer, RawAppend, ReadEnd, ReadStep, Reader};
 use crate::history::{CatalogAnswer, Refusal, Seen};
-use crate::record::Lengths;
+use crate::record::{Lengths, Recipe};
 
 const FIRST: PartitionId = PartitionId::ZERO;
 const LOG: LogId = LogId::new(7);
@@ -188,8 +188,8 @@ fn three_from(base: u64) -> Vec<u8> {
 
 fn raw(attempts: u32) -> RawAppend {
     let (shard, level, batches) = (None, None, vec![1]);
-    let lengths = Lengths::Mixed;
-    RawAppend { log: LOG, partition: FIRST, shard, level, batches, lengths, attempts }
+    let recipe = Recipe::default();
+    RawAppend { log: LOG, partition: FIRST, shard, level, batches, recipe, attempts }
 }
 
 #[track_caller]

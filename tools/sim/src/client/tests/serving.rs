@@ -11,7 +11,7 @@ use pyralog_wire::message::{LogDescription, PartitionInfo};
 use super::*;
 use crate::client::{Batches, Producer, RawAppend, ReadEnd, ReadStep, Reader};
 use crate::history::{CatalogAnswer, CatalogAsk, Level, Place, Read, SessionUse};
-use crate::record::Lengths;
+use crate::record::{Lengths, Recipe};
 
 const FIRST: PartitionId = PartitionId::ZERO;
 
@@ -26,7 +26,7 @@ fn raw(log: &LogDescription, batches: Vec<usize>) -> RawAppend {
         shard: None,
         level: None,
         batches,
-        lengths: Lengths::Mixed,
+        recipe: Recipe::default(),
         attempts: 1,
     }
 }

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::{Evidence, Window};
-use crate::history::{CatalogAnswer, CatalogAsk, Kind, Level, LogChanges, LogSettings, Storage};
+use crate::history::{
+    CatalogAnswer, CatalogAsk, Kind, Level, Life, LogChanges, LogSettings, Storage,
+};
 
 /// A question to the catalog, and its answer.
 #[derive(Clone, Debug)]
@@ -59,6 +61,10 @@ impl<T: Copy + Ord> Setting<T> {
         Self { first, changes: Vec::new() }
     }
 
+    fn note(&mut self, asked: usize, done: Option<usize>, value: Option<T>) {
+        self.changes.extend(value.map(|value| Change { asked, done, value }));
+    }
+
     /// Every value that it may have within a window, at least one.
     fn values(&self, window: Window) -> impl Iterator<Item = T> {
         let settled = |change: &&Change<T>| change.done.is_some_and(|done| done < window.since);
@@ -83,6 +89,26 @@ struct Known<'h> {
     level: Setting<Level>,
     memory_bytes_max: Setting<u64>,
     ttl_ms: Setting<u64>,
+    retention_ms: Setting<u64>,
+    retention_bytes: Setting<u64>,
+    is_compacted: Setting<bool>,
+    lag_ms: Setting<u64>,
+    tombstone_ms: Setting<u64>,
+}
+
+/// The shortest life that the records of a log may have within a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::oracle) struct Bounds {
+    /// The shortest time after which segments go, if there is one.
+    pub(in crate::oracle) retention_ms: Option<u64>,
+    /// The fewest bytes beyond which segments go, if there is such a bound.
+    pub(in crate::oracle) retention_bytes: Option<u64>,
+    /// Whether it may be compacted.
+    pub(in crate::oracle) is_compacted: bool,
+    /// The shortest time in which compaction leaves a record alone.
+    pub(in crate::oracle) lag_ms: u64,
+    /// The shortest time for which a tombstone stays.
+    pub(in crate::oracle) tombstone_ms: u64,
 }
 
 /// See the module. Logs are named by life and id.
@@ -153,6 +179,21 @@ impl<'h> Logs<'h> {
     pub(in crate::oracle) fn shortest_ttl(&self, log: (usize, u64), window: Window) -> Option<u64> {
         let known = self.known.get(&log).filter(|known| known.settings.is_some())?;
         known.ttl_ms.values(window).filter(|ttl| *ttl > 0).min()
+    }
+
+    /// What a log may be told about the life of its records within a window; `None` if it is not known.
+    pub(in crate::oracle) fn life(&self, log: (usize, u64), window: Window) -> Option<Bounds> {
+        let known = self.known.get(&log).filter(|known| known.settings.is_some())?;
+        let shortest =
+            |setting: &Setting<u64>| setting.values(window).filter(|value| *value > 0).min();
+        let least = |setting: &Setting<u64>| setting.values(window).min().unwrap_or(0);
+        Some(Bounds {
+            retention_ms: shortest(&known.retention_ms),
+            retention_bytes: shortest(&known.retention_bytes),
+            is_compacted: known.is_compacted.values(window).any(|is_on| is_on),
+            lag_ms: least(&known.lag_ms),
+            tombstone_ms: least(&known.tombstone_ms),
+        })
     }
 
     fn learn_from_answers(&mut self, evidence: &Evidence<'h>) {
@@ -242,6 +283,7 @@ impl<'h> Known<'h> {
             storage: Storage::Memory,
             memory_bytes_max: 0,
             ttl_ms: 0,
+            life: Life::default(),
         });
         Self {
             name,
@@ -249,15 +291,24 @@ impl<'h> Known<'h> {
             level: Setting::new(first.level),
             memory_bytes_max: Setting::new(first.memory_bytes_max),
             ttl_ms: Setting::new(first.ttl_ms),
+            retention_ms: Setting::new(first.life.retention_ms),
+            retention_bytes: Setting::new(first.life.retention_bytes),
+            is_compacted: Setting::new(first.life.is_compacted),
+            lag_ms: Setting::new(first.life.lag_ms),
+            tombstone_ms: Setting::new(first.life.tombstone_ms),
         }
     }
 
     fn note(&mut self, asked: usize, done: Option<usize>, changes: LogChanges) {
-        let LogChanges { level, memory_bytes_max, ttl_ms } = changes;
-        self.level.changes.extend(level.map(|value| Change { asked, done, value }));
-        let bytes = memory_bytes_max.map(|value| Change { asked, done, value });
-        self.memory_bytes_max.changes.extend(bytes);
-        self.ttl_ms.changes.extend(ttl_ms.map(|value| Change { asked, done, value }));
+        let LogChanges { level, memory_bytes_max, ttl_ms, life } = changes;
+        self.level.note(asked, done, level);
+        self.memory_bytes_max.note(asked, done, memory_bytes_max);
+        self.ttl_ms.note(asked, done, ttl_ms);
+        self.retention_ms.note(asked, done, life.retention_ms);
+        self.retention_bytes.note(asked, done, life.retention_bytes);
+        self.is_compacted.note(asked, done, life.is_compacted);
+        self.lag_ms.note(asked, done, life.lag_ms);
+        self.tombstone_ms.note(asked, done, life.tombstone_ms);
     }
 }
 

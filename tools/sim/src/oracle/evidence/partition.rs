@@ -146,6 +146,8 @@ pub(in crate::oracle) struct Partition {
     pub(in crate::oracle) finals: Vec<usize>,
     /// Offsets that were reported as damaged, and the events that did.
     pub(in crate::oracle) reports: Vec<(usize, std::ops::Range<u64>)>,
+    /// Truncations that were asked for: the event, and the first offset that was to stay.
+    pub(in crate::oracle) truncations: Vec<(usize, u64)>,
     /// Calls on its files that failed.
     pub(in crate::oracle) failed: Vec<usize>,
     /// Silent damage, and how many writes it damaged.
@@ -168,6 +170,7 @@ impl Partition {
             ranges: Vec::new(),
             finals: Vec::new(),
             reports: Vec::new(),
+            truncations: Vec::new(),
             failed: Vec::new(),
             strikes: Vec::new(),
             cuts: Vec::new(),

@@ -123,18 +123,17 @@ fn levels(story: &Story, log: u64) -> (Level, Level) {
     evidence.logs.levels((life, log), whole(&evidence))
 }
 
-const WRITTEN: LogChanges =
-    LogChanges { level: Some(Level::Written), memory_bytes_max: None, ttl_ms: None };
-const SYNCED: LogChanges =
-    LogChanges { level: Some(Level::Synced), memory_bytes_max: None, ttl_ms: None };
+fn level_of(level: Level) -> LogChanges {
+    LogChanges { level: Some(level), ..LogChanges::default() }
+}
 
 #[test]
 fn the_level_of_a_log_is_that_of_the_last_change() {
     let mut story = Story::of(Level::Memory);
     assert_eq!(levels(&story, 7), (Level::Memory, Level::Memory));
-    story.alter(SYNCED);
+    story.alter(level_of(Level::Synced));
     assert_eq!(levels(&story, 7), (Level::Synced, Level::Synced));
-    story.alter(WRITTEN);
+    story.alter(level_of(Level::Written));
     assert_eq!(levels(&story, 7), (Level::Written, Level::Written));
     story.alter(LogChanges { ttl_ms: Some(5), ..LogChanges::default() });
     assert_eq!(levels(&story, 7), (Level::Written, Level::Written));
@@ -143,9 +142,9 @@ fn the_level_of_a_log_is_that_of_the_last_change() {
 #[test]
 fn a_change_without_an_answer_is_possible_for_ever() {
     let mut story = Story::of(Level::Memory);
-    story.alter_without_answer(SYNCED);
+    story.alter_without_answer(level_of(Level::Synced));
     assert_eq!(levels(&story, 7), (Level::Memory, Level::Synced));
-    story.alter(WRITTEN);
+    story.alter(level_of(Level::Written));
     assert_eq!(levels(&story, 7), (Level::Written, Level::Synced));
 }
 
@@ -153,8 +152,8 @@ fn a_change_without_an_answer_is_possible_for_ever() {
 fn changes_that_overlap_may_come_in_any_order() {
     let mut story = Story::of(Level::Memory);
     let ask = |changes| CatalogAsk::Alter { name: "log".to_owned(), changes };
-    story.push(Kind::CatalogAsked { request: 90, ask: ask(SYNCED) });
-    story.push(Kind::CatalogAsked { request: 91, ask: ask(WRITTEN) });
+    story.push(Kind::CatalogAsked { request: 90, ask: ask(level_of(Level::Synced)) });
+    story.push(Kind::CatalogAsked { request: 91, ask: ask(level_of(Level::Written)) });
     let open = levels(&story, 7);
     assert_eq!(open, (Level::Memory, Level::Synced));
     let answer = CatalogAnswer::Done { log: 7 };
@@ -166,13 +165,13 @@ fn changes_that_overlap_may_come_in_any_order() {
 #[test]
 fn a_change_of_another_log_of_the_name_means_nothing() {
     let mut story = Story::of(Level::Memory);
-    story.alter(SYNCED);
+    story.alter(level_of(Level::Synced));
     let delete = CatalogAsk::Delete { name: "log".to_owned() };
     story.ask(delete, CatalogAnswer::Done { log: 7 });
     story.create_as("log", 8);
     assert_eq!(levels(&story, 8), (Level::Memory, Level::Memory));
     story.ask(
-        CatalogAsk::Alter { name: "log".to_owned(), changes: WRITTEN },
+        CatalogAsk::Alter { name: "log".to_owned(), changes: level_of(Level::Written) },
         CatalogAnswer::Done { log: 8 },
     );
     assert_eq!(levels(&story, 8), (Level::Written, Level::Written));
@@ -182,7 +181,7 @@ fn a_change_of_another_log_of_the_name_means_nothing() {
 #[test]
 fn a_change_before_the_disk_was_replaced_means_nothing() {
     let mut story = Story::of(Level::Memory);
-    story.alter(SYNCED);
+    story.alter(level_of(Level::Synced));
     story.wipe();
     story.create();
     assert_eq!(levels(&story, 7), (Level::Memory, Level::Memory));
