@@ -48,8 +48,6 @@ pub struct Written {
     pub(crate) closed: Closed,
     /// Where its batches lie.
     pub index: Index,
-    /// Largest append time of its batches; [`Timestamp::MIN`] without any.
-    pub append_max: Timestamp,
 }
 
 impl Written {
@@ -63,6 +61,12 @@ impl Written {
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.closed.generation
+    }
+
+    /// Largest append time of its batches; [`Timestamp::MIN`] without any.
+    #[must_use]
+    pub const fn append_max(&self) -> Timestamp {
+        self.closed.append_max
     }
 }
 
@@ -260,8 +264,9 @@ impl SegmentWriter {
             end: self.end,
             end_position,
             time_max: self.index.time_max(),
+            append_max: self.append_max,
         };
-        Ok(Written { closed, index: self.index, append_max: self.append_max })
+        Ok(Written { closed, index: self.index })
     }
 
     /// Where the next byte goes.

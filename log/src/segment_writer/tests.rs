@@ -93,7 +93,7 @@ fn a_recovery_finds_every_batch_and_a_promise_for_each() {
         let shapes: Vec<_> =
             shapes.iter().map(|(len, gap)| (usize::from(*len) * 24 + 8, u64::from(*gap))).collect();
         let batches = batches(&shapes);
-        let (file, Written { closed, index, append_max }) = written(batches.clone()).unwrap();
+        let (file, Written { closed, index }) = written(batches.clone()).unwrap();
         let (events, end) = scanned(&file);
         let mut found = Vec::new();
         for event in events {
@@ -106,7 +106,7 @@ fn a_recovery_finds_every_batch_and_a_promise_for_each() {
         assert!(end.vouched.offset == end.offset, "all of it is promised");
         assert_eq!(index.end_offset(), closed.end);
         let last = batches.last().map(|batch| BatchHeader::parse(batch).unwrap().owner.append_time);
-        assert_eq!(append_max, last.unwrap_or(Timestamp::MIN));
+        assert_eq!(closed.append_max, last.unwrap_or(Timestamp::MIN));
         assert_eq!(closed.base, BASE);
     }
     QuickCheck::new().tests(20).quickcheck(property as fn(Vec<(u16, u8)>));
