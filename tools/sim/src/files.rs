@@ -36,7 +36,7 @@ pub struct FileClass {
 
 /// Faults that announce themselves (errors, short transfers, full disks, slow ones) and crashes: every class survives
 /// them. Faults that do not are below. The first class that matches is the file's.
-pub const CLASSES: [FileClass; 11] = [
+pub const CLASSES: [FileClass; 14] = [
     FileClass {
         name: "index",
         matches: |path| has_extension(path, "idx"),
@@ -57,7 +57,9 @@ pub const CLASSES: [FileClass; 11] = [
     },
     FileClass {
         name: "segment",
-        matches: |path| has_extension(path, "seg") || named(path, "next.tmp"),
+        matches: |path| {
+            has_extension(path, "seg") || named(path, "next.tmp") || named(path, "swap.tmp")
+        },
         silent: Duty::Detect,
         why: "damaged ranges are quarantined, reported and refused",
     },
@@ -66,6 +68,24 @@ pub const CLASSES: [FileClass; 11] = [
         matches: |path| named(path, "checkpoint"),
         silent: Duty::Detect,
         why: "checked by its own checksum; what it vouched for is scanned again",
+    },
+    FileClass {
+        name: "manifest",
+        matches: |path| named(path, "manifest"),
+        silent: Duty::Survive,
+        why: "holds its content twice, and one sound copy is enough",
+    },
+    FileClass {
+        name: "tree",
+        matches: |path| named(path, "tree"),
+        silent: Duty::Survive,
+        why: "made again from the segments where it is short or wrong",
+    },
+    FileClass {
+        name: "node key",
+        matches: |path| under(path, "keys"),
+        silent: Duty::Exempt,
+        why: "a backup of it is what the documentation asks for",
     },
     FileClass {
         name: "node file",

@@ -22,5 +22,6 @@ pub mod run;
 pub mod scenario;
 pub mod server;
 pub mod shrink;
+pub mod steps;
 pub mod timeline;
 pub mod workload;

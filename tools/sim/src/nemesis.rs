@@ -11,6 +11,7 @@ use crate::files::{Duty, class};
 use crate::history::End;
 use crate::scenario::{Fault, Scenario, below};
 use crate::server::{Server, State};
+use crate::steps::Step;
 
 const MS: u64 = 1_000_000;
 
@@ -160,6 +161,11 @@ impl Nemesis {
             Fault::PowerLoss => server.lose_power(),
             Fault::PowerLossBetweenCalls => server.die_after(self.rng.below(60), End::Power),
             Fault::KillBetweenCalls => server.die_after(self.rng.below(60), End::Process),
+            Fault::DeathInStep => {
+                let end = if self.rng.below(2) == 0 { End::Power } else { End::Process };
+                let step = Step::ALL[self.index(Step::ALL.len())];
+                server.die_in(step, self.rng.below(8), end);
+            }
             Fault::Restart | Fault::OtherShards => server.stop(),
             Fault::Wipe => {
                 if self.rng.below(3) == 0 {

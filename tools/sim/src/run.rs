@@ -237,6 +237,8 @@ impl Run {
         let disk = disk.map(|(fault, count)| (format!("disk: {fault}"), count));
         let net = self.sim.net_faults_struck().into_iter();
         let net = net.map(|(fault, count)| (format!("net: {fault}"), count));
+        let steps = self.server.interrupted().iter();
+        let steps = steps.map(|(step, count)| (format!("interrupted: {step}"), *count));
         let nodes = std::iter::once(self.server.id())
             .chain(self.clients.iter().copied())
             .chain([self.checker]);
@@ -245,7 +247,7 @@ impl Run {
             hash: self.sim.trace_hash(),
             polls: self.sim.polls(),
             elapsed: self.sim.now(),
-            struck: disk.chain(net).chain(struck_by_nemesis(&history)).collect(),
+            struck: disk.chain(net).chain(steps).chain(struck_by_nemesis(&history)).collect(),
             acked: workload::acked(&history),
             boots: count(&history, |kind| matches!(kind, Kind::Booted { .. })),
             trace: self.sim.take_trace(),

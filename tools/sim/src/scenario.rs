@@ -29,6 +29,8 @@ pub enum Fault {
     PowerLossBetweenCalls,
     /// The process is killed between two such calls.
     KillBetweenCalls,
+    /// It dies in the middle of a step in the life of a log: a roll, a swap, a change of the manifest, an upload.
+    DeathInStep,
     /// The server is stopped in order and started again.
     Restart,
     /// A restart finds another number of cores.
@@ -83,11 +85,12 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Kill,
         Self::PowerLoss,
         Self::PowerLossBetweenCalls,
         Self::KillBetweenCalls,
+        Self::DeathInStep,
         Self::Restart,
         Self::OtherShards,
         Self::Wipe,
@@ -119,7 +122,7 @@ impl Fault {
     /// everything else.
     fn chance(self) -> u64 {
         match self {
-            Self::Kill | Self::PowerLoss | Self::OtherShards => 50,
+            Self::Kill | Self::PowerLoss | Self::OtherShards | Self::DeathInStep => 50,
             Self::Wipe
             | Self::TakeOver
             | Self::CameBackShorter
@@ -245,6 +248,7 @@ fn touches_disk(fault: Fault) -> bool {
         fault,
         Fault::PowerLossBetweenCalls
             | Fault::KillBetweenCalls
+            | Fault::DeathInStep
             | Fault::Wipe
             | Fault::WriteError
             | Fault::ReadError

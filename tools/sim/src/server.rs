@@ -1,6 +1,7 @@
 //! The server under test: its node, its lives, and what the history is told about them.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::files;
 use crate::history::{End, Event, History, Kind, Target, WORLD};
 use crate::marks;
 use crate::scenario::Scenario;
+use crate::steps::Step;
 
 /// The shared port of the server; shard `i` listens on the `i + 1`-th after it.
 const PORT: u16 = 7400;
@@ -54,6 +56,7 @@ pub struct Server {
     answered: usize,
     /// Microseconds that its wall clock was set wrong in all.
     clock_off_us: i64,
+    interrupted: BTreeMap<Step, u64>,
 }
 
 impl Server {
@@ -93,6 +96,7 @@ impl Server {
             damaged_at_ms: None,
             answered: 0,
             clock_off_us: 0,
+            interrupted: BTreeMap::new(),
         }
     }
 
@@ -200,6 +204,11 @@ impl Server {
 
     /// Notes the end of the process.
     fn ended(&mut self, end: End) {
+        if end != End::Stopped
+            && let Some(step) = Step::of(&self.sim.last_changed(self.id))
+        {
+            *self.interrupted.entry(step).or_default() += 1;
+        }
         record(&self.history, Kind::Ended { end, wiped: self.memory_only });
         // The lock of the data directory goes with the process.
         let (id, node) = (self.id, self.node.take());
@@ -319,6 +328,21 @@ impl Server {
             let crash = if end == End::Power { Crash::Power } else { Crash::Process };
             self.sim.crash_after_calls(self.id, calls, crash);
         }
+    }
+
+    /// Has the process or the power end in a step: after `calls` more calls from its next beginning on.
+    pub fn die_in(&mut self, step: Step, calls: u64, end: End) {
+        if !self.memory_only && self.state != State::Down {
+            let crash = if end == End::Power { Crash::Power } else { Crash::Process };
+            let aim = move |path: &Path| Step::of(path) == Some(step);
+            self.sim.crash_after_calls_to(self.id, aim, (calls + 1, crash));
+        }
+    }
+
+    /// How often each step in the life of a log was what the disk had been told last when the process ended without order.
+    #[must_use]
+    pub const fn interrupted(&self) -> &BTreeMap<Step, u64> {
+        &self.interrupted
     }
 
     /// Takes the power and replaces the disk.

@@ -42,6 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 
@@ -57,6 +58,9 @@ use names::{Inode, Kind, Names};
 
 /// What a disk without a capacity says is free.
 const FREE_UNLIMITED: u64 = 1 << 50;
+
+/// Says which paths something is about.
+pub(crate) type Aim = Rc<dyn Fn(&Path) -> bool>;
 
 /// How a node dies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -138,6 +142,10 @@ pub(crate) struct Disk {
     file_size_limit: Option<u64>,
     /// Changing calls until the power fails in the middle of something.
     calls_left: Option<u64>,
+    /// Which call is the first of them; `None` for any.
+    aim: Option<Aim>,
+    /// What the last changing call was about.
+    changed: PathBuf,
     /// The last change.
     seq: u64,
     /// The last handle or operation.
@@ -159,6 +167,8 @@ impl Disk {
             capacity: None,
             file_size_limit: None,
             calls_left: None,
+            aim: None,
+            changed: PathBuf::new(),
             seq: 0,
             last_id: 0,
         }
@@ -252,7 +262,17 @@ impl Disk {
     /// Has every call fail, without effect, after so many further changing ones, until [`Disk::crash`]: a death in the
     /// middle of a sequence of calls that the caller makes in one go.
     pub(crate) fn crash_after(&mut self, calls: u64) {
-        self.calls_left = Some(calls);
+        (self.calls_left, self.aim) = (Some(calls), None);
+    }
+
+    /// The same, counting from the first call on that is about a path that `aim` is for.
+    pub(crate) fn crash_after_calls_to(&mut self, aim: Aim, calls: u64) {
+        (self.calls_left, self.aim) = (Some(calls), Some(aim));
+    }
+
+    /// What the last changing call was about.
+    pub(crate) fn last_changed(&self) -> &Path {
+        &self.changed
     }
 
     /// Whether calls fail because a crash is due.
@@ -262,7 +282,7 @@ impl Disk {
 
     /// The process or the system ends at this moment.
     pub(crate) fn crash(&mut self, crash: Crash) {
-        self.calls_left = None;
+        (self.calls_left, self.aim) = (None, None);
         self.handles.clear();
         self.locks.clear();
         self.flushes.clear();
@@ -396,10 +416,14 @@ impl Disk {
     /// Counts a call that changes something against [`Disk::crash_after`].
     fn mutate(&mut self, path: impl FnOnce(&Self) -> PathBuf) -> Result<(), Errno> {
         self.alive()?;
-        if let Some(left) = &mut self.calls_left {
+        let path = path(self);
+        self.changed.clone_from(&path);
+        if let Some(left) = &mut self.calls_left
+            && self.aim.as_ref().is_none_or(|aim| aim(&path))
+        {
+            self.aim = None;
             *left -= 1;
             if *left == 0 {
-                let path = path(self);
                 self.dice.note(DiskFault::CrashBetweenCalls, path);
             }
         }

@@ -236,6 +236,24 @@ impl Simulation {
         state.disk.borrow_mut().crash_after(calls);
     }
 
+    /// The same, but it counts from the first call on that is about a path that `aim` is for.
+    pub fn crash_after_calls_to(
+        &self,
+        node: NodeId,
+        aim: impl Fn(&Path) -> bool + 'static,
+        (calls, crash): (u64, Crash),
+    ) {
+        let state = self.node(node);
+        state.death.set(crash);
+        state.disk.borrow_mut().crash_after_calls_to(Rc::new(aim), calls);
+    }
+
+    /// What the last call that changed a node's disk was about.
+    #[must_use]
+    pub fn last_changed(&self, node: NodeId) -> PathBuf {
+        self.node(node).disk.borrow().last_changed().to_owned()
+    }
+
     /// Has a node stand still for `duration`: what its devices do goes on, and so does time. Nothing if it does not run.
     pub fn pause(&self, node: NodeId, duration: Duration) {
         if !self.is_running(node) {

@@ -198,6 +198,19 @@ fn after_so_many_calls_nothing_has_effect_until_the_crash() {
 }
 
 #[test]
+fn a_death_may_be_aimed_at_a_file() {
+    let (mut disk, handle) = with_file(1, 1);
+    disk.crash_after_calls_to(Rc::new(|path| path == Path::new("/d")), 2);
+    disk.set_len(handle, 9).unwrap();
+    disk.set_len(handle, 8).unwrap();
+    assert_eq!(disk.last_changed(), Path::new("/f"));
+    disk.create_dir(Path::new("/d")).unwrap();
+    assert!(!disk.is_dying());
+    disk.set_len(handle, 7).unwrap();
+    assert!(disk.is_dying(), "from there on every call counts");
+}
+
+#[test]
 fn a_tree_may_be_removed_in_part() {
     let mut disk = Disk::new(1);
     disk.create_dir(Path::new("/d")).unwrap();
