@@ -18,7 +18,7 @@ use crate::segment::{FilePosition, SegmentHeader};
 use crate::sessions::Sessions;
 use crate::testing::{header, segment_header};
 
-fn check(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn check(name: &str, bytes: &[u8]) -> Vec<u8> {
     let path: PathBuf =
         [env!("CARGO_MANIFEST_DIR"), "tests", "golden", &format!("{name}.hex")].iter().collect();
     let mut text = String::new();

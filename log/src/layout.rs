@@ -110,18 +110,18 @@ impl<'a> Fields<'a> {
         Ok(u32::from_le_bytes(*field))
     }
 
+    /// The next field, of so many bytes.
+    pub(crate) fn bytes<const LEN: usize>(&mut self) -> Result<[u8; LEN], FormatError> {
+        let (field, rest) = self.rest.split_first_chunk::<LEN>().ok_or(FormatError::Length)?;
+        self.rest = rest;
+        Ok(*field)
+    }
+
     /// The next field, a count of items of at least `item_bytes` each that must still follow.
     pub(crate) fn count(&mut self, item_bytes: usize) -> Result<usize, FormatError> {
         let count = usize::try_from(self.u64()?).map_err(|_| FormatError::Length)?;
         let fits = count.checked_mul(item_bytes).is_some_and(|bytes| bytes <= self.rest.len());
         if fits { Ok(count) } else { Err(FormatError::Length) }
-    }
-
-    /// The next bytes as they are.
-    pub(crate) fn bytes<const LEN: usize>(&mut self) -> Result<[u8; LEN], FormatError> {
-        let (field, rest) = self.rest.split_first_chunk::<LEN>().ok_or(FormatError::Length)?;
-        self.rest = rest;
-        Ok(*field)
     }
 
     /// Checks that nothing but zeros follows.

@@ -31,6 +31,7 @@ mod hash;
 mod inclusion;
 mod numbering;
 mod proof_error;
+mod state;
 
 pub use consistency::{ConsistencyProof, consistency_ranges};
 pub use descent::{Descent, Located};
@@ -39,6 +40,8 @@ pub use hash::{HASH_BYTES, Hash, NODE_BYTES, Node, Root, bag, batch_hash, join, 
 pub use inclusion::{InclusionProof, Place, Step};
 pub use numbering::{NodeId, cover, nodes_before};
 pub use proof_error::ProofError;
+pub use state::{NODES_START, TREE_NAME, TREE_STATE_NAME};
+pub(crate) use state::{STATE_BYTES_MAX, TreeState};
 
 /// Bytes of one step of an inclusion proof, or of one node of a consistency proof.
 const STEP_BYTES: usize = NODE_BYTES;

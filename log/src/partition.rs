@@ -24,6 +24,7 @@ mod answer;
 mod append;
 mod group;
 mod memory;
+mod proofs;
 mod read;
 mod record_ids;
 mod retention;
@@ -41,6 +42,7 @@ pub use answer::{
 };
 pub(crate) use append::Wanted;
 pub(crate) use group::Place;
+pub use proofs::{Proofs, Published, TreeError, TreeFault, TreeStatus};
 pub(crate) use read::{FilePlan, Located};
 pub use record_ids::{NoIds, RecordIds};
 pub(crate) use write::{Mode, Work, Write};
@@ -354,6 +356,11 @@ impl Machine {
     /// Takes the answers to deliver.
     pub(crate) fn take_answers(&mut self, answers: &mut Vec<Answer>) {
         answers.append(&mut self.answers);
+    }
+
+    /// Bytes that were written so far in this life.
+    pub(crate) const fn written_bytes(&self) -> u64 {
+        self.stats.written_bytes
     }
 
     /// Counters, and what it holds now.

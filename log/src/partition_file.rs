@@ -13,6 +13,7 @@ mod keys;
 mod manifest;
 mod reader;
 mod retention;
+mod tree;
 mod writer;
 
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ use crate::durability::Durability;
 use crate::ids::{LogId, Offset, PartitionId, Timestamp};
 use crate::manifest::MANIFEST_NAME;
 use crate::mark::StampKey;
+use crate::merkle::TREE_STATE_NAME;
 use crate::partition::{
     Answer, AppendError, AppendNow, Changes, Completions, Machine, NoIds, Now, OpenError,
     PartitionConfig, PartitionStats, Phase, RecordIds, Settings, Storage, Ticket, Wanted,
@@ -41,6 +43,7 @@ use crate::segment_file::{self, NEXT_NAME, SegmentFile};
 pub use keys::{KeyIndexStats, Latest};
 use manifest::Keeper;
 use reader::Readers;
+pub use tree::SegmentRoot;
 
 /// A partition on this core. Clones are the same partition; all of its calls are for the core that
 /// opened it.
@@ -96,6 +99,8 @@ struct Shell {
     /// Offset at the last checkpoint, in stream bytes of the segment.
     checkpoint_position: Cell<u64>,
     answers: RefCell<Vec<Answer>>,
+    /// The Merkle tree, if the log has proofs.
+    tree: Option<Rc<tree::Tree>>,
     /// The index of keys, if there is one.
     keys: RefCell<Option<Rc<keys::Keys>>>,
 }
@@ -144,6 +149,7 @@ impl Partition {
         };
         let high = machine.watermarks().high;
         let position = machine.head().position.get();
+        let proofs = config.proofs.clone().filter(|_| files.is_some());
         let shell = Rc::new(Shell {
             log: config.log,
             partition: config.partition,
@@ -162,12 +168,14 @@ impl Partition {
             checkpointing: Cell::new(false),
             checkpoint_position: Cell::new(position),
             answers: RefCell::new(Vec::new()),
+            tree: proofs.map(|proofs| Rc::new(tree::Tree::new(proofs))),
             keys: RefCell::new(None),
         });
         // Lives until the partition is closed; a core that ends without closing is a crash.
         spawn_durable("partition writer", writer::run(Rc::clone(&shell))).detach();
         let partition = Self { shell };
         partition.index_keys(partition.shell.config.key_index);
+        partition.grow_tree();
         Ok((partition, report))
     }
 
@@ -308,8 +316,8 @@ impl Partition {
         shell.deliver();
         shell.finish().await;
         let Some(files) = &shell.files else { return Ok(()) };
-        // Without manifest, checkpoint and list a directory that is half deleted recovers as what is left.
-        for name in [MANIFEST_NAME, CHECKPOINT_NAME, DAMAGED_NAME] {
+        // Without these files a directory that is half deleted recovers as what is left.
+        for name in [TREE_STATE_NAME, MANIFEST_NAME, CHECKPOINT_NAME, DAMAGED_NAME] {
             segment_file::remove_if_there(&files.dir.join(name)).await?;
         }
         delete_files(&files.dir, &files.recycle).await
@@ -338,6 +346,7 @@ impl Shell {
     async fn finish(self: &Rc<Self>) {
         self.work.notify_all();
         self.changed.notify_all();
+        self.tree.iter().for_each(|tree| tree.wake());
         loop {
             let changed = self.changed.listen();
             if self.ended.get() {
@@ -356,6 +365,9 @@ impl Shell {
             self.sink.completed(ticket, outcome);
         }
         self.answers.replace(answers);
+        if let Some(tree) = &self.tree {
+            tree.written(self.machine.borrow().written_bytes());
+        }
         self.tell();
         self.stepped.notify_all();
     }

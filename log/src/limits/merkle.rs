@@ -1,5 +1,7 @@
 //! The limits of the Merkle tree of a partition.
 
+use std::time::Duration;
+
 use super::Limit;
 
 /// Most leaves of a tree, which are batches.
@@ -12,22 +14,48 @@ pub const MERKLE_LEAVES_MAX: u64 = 1 << 62;
 /// 63: a tree of 2^62 leaves has a way of 62 steps; a consistency proof has the node below as well. 2.5 KiB.
 pub const MERKLE_STEPS_MAX: usize = 63;
 
+/// Bytes of a batch that are hashed before others may run.
+///
+/// 128 KiB: 30 to 60 us, as long as an append of a group that size.
+pub const MERKLE_HASH_BYTES: usize = 128 << 10;
+
+/// Nodes that are kept in memory before they go to their file without waiting for a checkpoint.
+///
+/// 2^16: 2.5 MiB, the nodes of 32,768 batches.
+pub const MERKLE_PENDING_NODES_MAX: usize = 1 << 16;
+
+/// Bytes of nodes in one write, at most.
+///
+/// 255 KiB: 6,528 nodes; with what is left of a block before them, a buffer of 256 KiB.
+pub const MERKLE_WRITE_BYTES: usize = 255 << 10;
+
+/// Nodes in one read of the file with the nodes, and in one answer.
+///
+/// 2^14: 640 KiB, the nodes of 8,192 batches.
+pub const MERKLE_NODES_READ_MAX: usize = 1 << 14;
+
+/// How often a checkpoint is made by default, if the tree has grown.
+///
+/// 1 s: two syncs and a signature (20 us) per partition and second; who waits for a final receipt waits half a second.
+pub const CHECKPOINT_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+
 const _: () = assert!(MERKLE_LEAVES_MAX.ilog2() as usize + 1 == MERKLE_STEPS_MAX);
 
 /// The limits of trees, in the order in which they are printed.
-pub(super) const fn merkle_limits() -> [Limit; 2] {
+#[rustfmt::skip]
+pub(super) const fn merkle_limits() -> [Limit; 7] {
+    let ms = CHECKPOINT_INTERVAL_DEFAULT.as_secs() * 1000;
     [
-        Limit {
-            name: "MERKLE_LEAVES_MAX",
-            value: MERKLE_LEAVES_MAX,
-            unit: "batches",
-            why: "nodes are numbered with 64 bits, two per leaf",
-        },
-        Limit {
-            name: "MERKLE_STEPS_MAX",
-            value: MERKLE_STEPS_MAX as u64,
-            unit: "hashes",
-            why: "the longest way in the largest tree, 2.5 KiB",
-        },
+        limit("MERKLE_LEAVES_MAX", MERKLE_LEAVES_MAX, "batches", "nodes are numbered with 64 bits, two per leaf"),
+        limit("MERKLE_STEPS_MAX", MERKLE_STEPS_MAX as u64, "hashes", "the longest way in the largest tree, 2.5 KiB"),
+        limit("MERKLE_HASH_BYTES", MERKLE_HASH_BYTES as u64, "bytes", "hashed in 60 us, then others may run"),
+        limit("MERKLE_PENDING_NODES_MAX", MERKLE_PENDING_NODES_MAX as u64, "nodes", "2.5 MiB between two checkpoints"),
+        limit("MERKLE_WRITE_BYTES", MERKLE_WRITE_BYTES as u64, "bytes", "a buffer of 256 KiB with what is left of a block"),
+        limit("MERKLE_NODES_READ_MAX", MERKLE_NODES_READ_MAX as u64, "nodes", "640 KiB in one read and one answer"),
+        limit("CHECKPOINT_INTERVAL_DEFAULT", ms, "ms", "two syncs and a signature per partition that grew"),
     ]
+}
+
+const fn limit(name: &'static str, value: u64, unit: &'static str, why: &'static str) -> Limit {
+    Limit { name, value, unit, why }
 }

@@ -57,8 +57,16 @@ impl InclusionProof {
             return Err(ProofError::Beyond { offset, end: Offset::new(records) });
         }
         let whole = Part { leaves: 0..root.size, records: 0..records };
-        let (node, place) = self.climb(&whole, &self.steps, (offset, batch))?;
+        let (node, place) =
+            self.climb(&whole, &self.steps, (offset, &|records| leaf(batch, records)))?;
         if node == root.node { Ok(place) } else { Err(ProofError::Root) }
+    }
+
+    /// As [`Self::verify`], of a leaf whose batch is not at hand.
+    pub(crate) fn leads(&self, root: &Root, offset: Offset, leaf: Node) -> bool {
+        let whole = Part { leaves: 0..root.size, records: 0..root.node.records };
+        let climbed = self.climb(&whole, &self.steps, (offset, &|_| leaf));
+        climbed.is_ok_and(|(node, _)| node == root.node)
     }
 
     /// Goes down to the leaf by the counts, and comes back with hashes: the node over `part`.
@@ -66,7 +74,7 @@ impl InclusionProof {
         &self,
         part: &Part,
         steps: &[Step],
-        wanted: (Offset, Hash),
+        wanted: (Offset, &dyn Fn(u64) -> Node),
     ) -> Result<(Node, Place), ProofError> {
         let size = part.leaves.end - part.leaves.start;
         let records = part.records.end - part.records.start;
@@ -75,7 +83,7 @@ impl InclusionProof {
                 return Err(ProofError::Steps { found: self.steps.len() });
             }
             let offsets = Offset::new(part.records.start)..Offset::new(part.records.end);
-            return Ok((leaf(wanted.1, records), Place { index: part.leaves.start, offsets }));
+            return Ok(((wanted.1)(records), Place { index: part.leaves.start, offsets }));
         };
         if size == 1 {
             return Err(ProofError::Steps { found: self.steps.len() });

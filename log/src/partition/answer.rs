@@ -19,6 +19,8 @@ use crate::limits::{
 use crate::recovery::Extent;
 use crate::sessions::SessionError;
 
+use super::{Proofs, TreeFault};
+
 /// Where the records of a partition live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Storage {
@@ -60,6 +62,8 @@ pub struct PartitionConfig {
     pub key_index_keys_max: usize,
     /// How much of it is read when it is opened.
     pub extent: Extent,
+    /// What its Merkle tree needs, if it has one. A partition in memory has none.
+    pub proofs: Option<Proofs>,
     /// Disk or memory.
     pub storage: Storage,
 }
@@ -94,6 +98,7 @@ impl PartitionConfig {
             key_index: false,
             key_index_keys_max: KEY_INDEX_KEYS_DEFAULT,
             extent: Extent::Unvouched,
+            proofs: None,
             storage,
         }
     }
@@ -228,6 +233,8 @@ pub enum TruncateError {
     },
     /// What would go is not on stable storage and cannot be brought there.
     Unsynced(AppendError),
+    /// What would go is in no published tree, and the tree stands still.
+    Unproven(TreeFault),
     /// The manifest could not be written, or files not removed; these go at the next opening.
     Io(IoError),
 }
@@ -240,6 +247,10 @@ impl fmt::Display for TruncateError {
                 "the log cannot begin there: readable are {low} to below {high}, and {high} is the furthest"
             ),
             Self::Unsynced(error) => error.fmt(formatter),
+            Self::Unproven(fault) => write!(
+                formatter,
+                "nothing is removed from a log whose proofs are in doubt: {fault}"
+            ),
             Self::Io(error) => error.fmt(formatter),
         }
     }
@@ -250,7 +261,7 @@ impl std::error::Error for TruncateError {
         match self {
             Self::Unsynced(error) => Some(error),
             Self::Io(error) => Some(error),
-            Self::OutOfRange { .. } => None,
+            Self::OutOfRange { .. } | Self::Unproven(_) => None,
         }
     }
 }

@@ -45,6 +45,7 @@ impl Partition {
     /// Raises the low watermark of a partition with files to what is synced, and removes the files before it.
     async fn raise_low(&self, files: &Files, offset: Offset) -> Result<(), TruncateError> {
         let shell = &self.shell;
+        self.until_proven(offset).await?;
         let Some(pass) = shell.background.enter() else {
             return Err(TruncateError::Unsynced(AppendError::Closed));
         };

@@ -7,6 +7,7 @@ mod keys;
 mod rescan;
 mod retention;
 mod simulated;
+mod tree;
 
 use std::time::Duration;
 

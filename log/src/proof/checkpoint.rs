@@ -25,7 +25,7 @@ use crate::merkle::{Hash, Node, Root};
 pub const CHECKPOINT_BYTES: usize = STATEMENT_BYTES + KEY_BYTES + SIGNATURE_BYTES;
 
 /// Length of what is signed.
-const STATEMENT_BYTES: usize = 128;
+pub(crate) const STATEMENT_BYTES: usize = 128;
 
 const MAGIC: [u8; 8] = *b"PYSCP001";
 const CONTEXT: &str = "pyralog 2026 checkpoint";
@@ -140,7 +140,7 @@ impl Checkpoint {
     }
 
     /// Reads what was signed.
-    fn decode(bytes: &[u8; STATEMENT_BYTES]) -> Result<Self, CheckpointError> {
+    pub(crate) fn decode(bytes: &[u8; STATEMENT_BYTES]) -> Result<Self, CheckpointError> {
         if bytes[..CLUSTER] != MAGIC || bytes[RESERVED..EPOCH] != [0; EPOCH - RESERVED] {
             return Err(CheckpointError::Format);
         }
