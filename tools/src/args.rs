@@ -25,7 +25,7 @@ pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCo
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,
 };
-pub(crate) use proof::KeyArgs;
+pub(crate) use proof::{KeyArgs, VerifyArgs};
 pub(crate) use sequence::{
     CounterCreateArgs, CounterListArgs, CounterModeArg, CounterNextArgs, CounterRaiseArgs,
     CounterStatArgs, IdCommand, IdDecodeArgs, IdFormat, IdNextArgs, ObeliskCommand,
@@ -134,6 +134,8 @@ pub(crate) enum Command {
     Obelisk(ObeliskCommand),
     /// Show the public key that a server signs checkpoints with
     Key(KeyArgs),
+    /// Check a receipt and its file, without a server
+    Verify(VerifyArgs),
     /// Show what a running server does
     Status(StatusArgs),
     /// Look at segments, partitions and data directories on disk, and repair them

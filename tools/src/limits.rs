@@ -63,5 +63,12 @@ pub(crate) const INSPECT_READ_BYTES: usize = 1 << 20;
 /// index of the keys of a segment: 16 bytes for each of 64 million keys.
 pub(crate) const SMALL_FILE_BYTES_MAX: usize = 1 << 30;
 
+/// Longest file of a receipt, in bytes: a notary record is disclosed with some 4 KiB, twice that as digits; the rest is room
+/// for batches of many records.
+pub(crate) const RECEIPT_BYTES_MAX: u64 = 1 << 20;
+
+/// Longest name or note in a receipt, in bytes: a path, or a few sentences.
+pub(crate) const RECEIPT_TEXT_BYTES_MAX: usize = 4096;
+
 const _: () = assert!(READ_BYTES.is_power_of_two() && WRITE_BYTES.is_power_of_two());
 const _: () = assert!(DOCTOR_PROBE_SAMPLES_MAX >= 100, "a p99 needs a hundred samples");

@@ -18,6 +18,7 @@ mod limits;
 mod log_command;
 mod machine;
 mod marks;
+mod notary;
 mod obelisk_command;
 mod output;
 mod produce;
@@ -63,6 +64,7 @@ fn run(command: Command, session: Session) -> Result<(), Failure> {
         Command::Id(command) => id_command::run(&session, &command),
         Command::Obelisk(command) => obelisk_command::run(&session, &command),
         Command::Key(args) => key_command::run(session, args),
+        Command::Verify(args) => notary::verify(session.output, &args),
         Command::Status(args) => status::run(&session, &args),
         Command::Inspect(args) => inspect::run(&session, &args),
         Command::Quickstart(args) => quickstart::run(&session, &args),

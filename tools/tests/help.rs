@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 38] = [
+const COMMANDS: [&str; 39] = [
     "",
     "serve",
     "log",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 38] = [
     "obelisk stat",
     "obelisk raise",
     "key",
+    "verify",
     "status",
     "inspect",
     "quickstart",

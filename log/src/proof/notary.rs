@@ -10,6 +10,7 @@
 //! nobody else had it before.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use super::checkpoint::SignedCheckpoint;
 use super::record::{ProvenRecord, RecordProof, RecordProofError};
@@ -35,6 +36,23 @@ pub struct Committed {
     pub name: String,
     /// What the notarizer wanted to say about it.
     pub note: String,
+}
+
+/// BLAKE3 and length of what `input` has, read to its end, 256 KiB at a time.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn hash_of(mut input: impl Read) -> io::Result<([u8; 32], u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match input.read(&mut buffer) {
+            Ok(0) => return Ok((*hasher.finalize().as_bytes(), hasher.count())),
+            Ok(count) => _ = hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 impl Committed {

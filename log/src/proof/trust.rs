@@ -12,7 +12,7 @@ use super::checkpoint::{Checkpoint, SignedCheckpoint};
 use super::equivocation::Equivocation;
 use super::key::PublicKey;
 use crate::ids::{LogId, Offset, PartitionId};
-use crate::merkle::{ConsistencyProof, ProofError};
+use crate::merkle::{ConsistencyProof, ProofError, Root};
 
 /// What a checkpoint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,6 +200,26 @@ impl Trust {
             let (known, found) = (last.checkpoint().end_offset, new.checkpoint().end_offset);
             let continued = proof.verify(&last.checkpoint().tree(), &new.checkpoint().tree());
             continued.map_err(|source| Distrust::Inconsistent { known, found, source })?;
+        }
+        self.take(new);
+        Ok(())
+    }
+
+    /// Believes `new` because the caller has read every batch of its tree itself, and `root` is what came of it.
+    ///
+    /// # Errors
+    /// As [`Trust::need`], and [`Distrust::Inconsistent`] if the roots differ: then the last one stays.
+    pub fn advance_by_reading(
+        &mut self,
+        new: SignedCheckpoint,
+        root: &Root,
+    ) -> Result<(), Distrust> {
+        self.need(&new)?;
+        let tree = new.checkpoint().tree();
+        if tree != *root {
+            let known = self.last.map_or(Offset::ZERO, |last| last.checkpoint().end_offset);
+            let found = new.checkpoint().end_offset;
+            return Err(Distrust::Inconsistent { known, found, source: ProofError::Root });
         }
         self.take(new);
         Ok(())
