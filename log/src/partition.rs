@@ -53,6 +53,7 @@ use crate::index::Index;
 use crate::limits::GATHER_SMALL_BYTES;
 use crate::mark::{Incarnation, StampKey};
 use crate::recovery::Damage;
+use crate::retention::Life;
 use crate::segment::FilePosition;
 use crate::sessions::Sessions;
 use crate::tail::Tail;
@@ -75,6 +76,7 @@ pub(crate) struct Settings {
     pub(crate) tail_bytes: u64,
     /// Byte budget and time to live, if there is no file.
     pub(crate) memory: Option<(u64, Option<Duration>)>,
+    pub(crate) life: Life,
 }
 
 /// A segment that is no longer written.
@@ -187,6 +189,8 @@ pub(crate) struct Machine {
     key: StampKey,
     head: Head,
     upcoming: Option<Head>,
+    /// The segment of the head is to be closed although it is not full.
+    roll_wanted: bool,
     /// The bytes of the block before the head's position.
     carry: Vec<u8>,
     queue: VecDeque<Group>,
@@ -233,6 +237,7 @@ impl Machine {
             key,
             head,
             upcoming: None,
+            roll_wanted: false,
             carry,
             queue: VecDeque::new(),
             flight: None,

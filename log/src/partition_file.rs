@@ -405,6 +405,7 @@ fn settings_of(config: &PartitionConfig) -> Settings {
         segment_bytes: config.segment_bytes,
         tail_bytes: config.tail_bytes as u64,
         memory,
+        life: config.life,
     }
 }
 

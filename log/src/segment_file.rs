@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use pyralog_runtime::buffer::{Buffer, BufferMut};
 use pyralog_runtime::channel::Event;
 use pyralog_runtime::file::{self, DirectFile, Sync};
-use pyralog_runtime::{IoError, IoErrorKind, rng};
+use pyralog_runtime::{IoError, IoErrorKind, rng, time};
 
-use crate::ids::Offset;
+use crate::ids::{Offset, Timestamp};
 use crate::limits::{
     INITIALISE_BYTES_MAX, INITIALISE_BYTES_MIN, PREALLOCATE_STEP_MAX, PREALLOCATE_STEP_MIN,
     READ_BYTES_MAX, RECYCLED_FILES_MAX,
@@ -220,6 +220,8 @@ pub(crate) async fn name(
     base: Offset,
 ) -> Result<SegmentFile, IoError> {
     prepared.header.base_offset = Some(base);
+    // It may have waited long; its age counts from here.
+    prepared.header.created = Timestamp::new(time::unix_us());
     prepared.file.write(0, &header_block(&prepared.header), Sync::Data).await?;
     file::rename(dir.join(NEXT_NAME), dir.join(segment_name(base))).await?;
     file::sync_dir(dir).await?;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 use pyralog_runtime::net::{ListenOptions, Listener};
-use pyralog_runtime::{Task, file, spawn};
+use pyralog_runtime::{Class, Task, file, spawn, spawn_into};
 use pyralog_wire::message::ShardAddress;
 
 use crate::catalog::Catalog;
@@ -24,7 +24,7 @@ use crate::node::Started;
 use crate::partitions::recycle_folder;
 use crate::server::{Addresses, StartError};
 use crate::shard::{Phase, Shard, shard_number};
-use crate::{accept, watchdog};
+use crate::{accept, housekeeping, watchdog};
 
 /// Boots the node from shard 0. Resolves when every shard accepts; the task takes changes of the catalog.
 pub(crate) async fn lead(shard: &Rc<Shard>) -> Result<(Started, Task<()>), StartError> {
@@ -132,6 +132,7 @@ pub(crate) fn serve(shard: &Rc<Shard>, addresses: Vec<ShardAddress>) {
         spawn(accept::run(Rc::clone(shard), listener)).detach(); // ends when the core is quiet
     }
     spawn(watchdog::run(Rc::clone(shard))).detach(); // ends with the core
+    spawn_into(Class::Background, housekeeping::run(Rc::clone(shard))).detach(); // ends when the core is quiet
 }
 
 /// The address of a shard's own port.

@@ -46,6 +46,17 @@ pub struct ServerConfig {
     pub memory: MemoryConfig,
     /// Limits of connections.
     pub limits: ServerLimits,
+    /// What the background does.
+    pub housekeeping: HousekeepingConfig,
+}
+
+/// How often the background looks after the partitions of a core, and how fast it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HousekeepingConfig {
+    /// Time between two rounds.
+    pub interval: Duration,
+    /// Bytes per second that it reads and writes on each core.
+    pub io_bytes_per_second: u64,
 }
 
 /// What a node deals ids from, and how far it believes its clock.
@@ -160,6 +171,16 @@ impl Default for ServerConfig {
             node_name: "pyralog".into(),
             memory: MemoryConfig::default(),
             limits: ServerLimits::default(),
+            housekeeping: HousekeepingConfig::default(),
+        }
+    }
+}
+
+impl Default for HousekeepingConfig {
+    fn default() -> Self {
+        Self {
+            interval: limits::HOUSEKEEPING_INTERVAL,
+            io_bytes_per_second: limits::HOUSEKEEPING_IO_BYTES,
         }
     }
 }
@@ -209,7 +230,8 @@ impl ServerConfig {
         self.validate_data()?;
         self.validate_ids()?;
         self.memory.validate()?;
-        self.limits.validate()
+        self.limits.validate()?;
+        self.housekeeping.validate()
     }
 
     fn validate_addresses(&self) -> Result<(), ConfigError> {
@@ -320,6 +342,22 @@ impl MemoryConfig {
     }
 }
 
+impl HousekeepingConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let (interval, day) = (self.interval, Duration::from_hours(24));
+        if interval < limits::HOUSEKEEPING_INTERVAL_MIN || interval > day {
+            return Err(ConfigError {
+                key: "housekeeping.interval",
+                value: format!("{interval:?}"),
+                problem: "must be at least 10 milliseconds and at most a day".into(),
+            });
+        }
+        let (least, most) = (limits::HOUSEKEEPING_IO_BYTES_MIN, wire::MEMORY_BYTES_MAX);
+        let bytes = self.io_bytes_per_second;
+        within("housekeeping.io_bytes_per_second", bytes, least, most, "bytes")
+    }
+}
+
 impl ServerLimits {
     fn validate(&self) -> Result<(), ConfigError> {
         let frame = u64::from(wire::FRAME_BYTES_MAX);
@@ -426,6 +464,8 @@ mod tests {
             refused(|config| config.memory.in_flight_bytes_max = 1).key,
             refused(|config| config.limits.credit_requests = 0).key,
             refused(|config| config.limits.idle_timeout = Duration::ZERO).key,
+            refused(|config| config.housekeeping.interval = Duration::ZERO).key,
+            refused(|config| config.housekeeping.io_bytes_per_second = 0).key,
         ];
         let expected = [
             "server.node_name",
@@ -439,6 +479,8 @@ mod tests {
             "memory.in_flight_bytes_max",
             "limits.credit_requests",
             "limits.idle_timeout",
+            "housekeeping.interval",
+            "housekeeping.io_bytes_per_second",
         ];
         assert_eq!(keys, expected);
     }

@@ -40,6 +40,7 @@ mod catalog_log;
 mod connection;
 mod counters;
 mod flight;
+mod housekeeping;
 mod ids;
 mod inbox;
 mod message;
@@ -56,7 +57,10 @@ mod stop;
 mod watchdog;
 mod writer;
 
-pub use config::{ConfigError, DataConfig, IdsConfig, MemoryConfig, ServerConfig, ServerLimits};
+pub use config::{
+    ConfigError, DataConfig, HousekeepingConfig, IdsConfig, MemoryConfig, ServerConfig,
+    ServerLimits,
+};
 pub use data_dir::DataDirError;
 pub use node::{Node, Started};
 pub use server::{Addresses, Server, StartError, StopError, Stopper};

@@ -113,6 +113,16 @@ pub const WATCH_PERIOD_MIN: Duration = Duration::from_millis(10);
 /// Silence after which a connection gives its grown receive buffer back.
 pub const RECEIVE_SILENCE: Duration = Duration::from_secs(2);
 
+/// Time between two rounds of housekeeping: what a bound in time is late by, and little work where nothing is due.
+pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(1);
+/// The shortest of these, for tests: below it a core with many partitions would do nothing else.
+pub const HOUSEKEEPING_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Bytes per second that the background reads and writes on each core: a thirtieth of what a disk of 2 GB/s does, and
+/// 5 TiB a day.
+pub const HOUSEKEEPING_IO_BYTES: u64 = 64 << 20;
+/// The least of these: a segment of 1 GiB then takes a quarter of an hour.
+pub const HOUSEKEEPING_IO_BYTES_MIN: u64 = 1 << 20;
+
 /// Bytes of `node.toml`: five short lines.
 pub const NODE_FILE_BYTES_MAX: usize = 4096;
 /// Bytes of the lock that are looked at for the holder's process id: more than it can have.
@@ -210,6 +220,18 @@ fn in_all() -> Vec<Limit> {
             OFFLINE_BUFFER_BYTES as u64,
             "bytes",
             "one partition at a time, two groups",
+        ),
+        limit(
+            "HOUSEKEEPING_INTERVAL",
+            ms(HOUSEKEEPING_INTERVAL),
+            "ms",
+            "what a bound in time is late by",
+        ),
+        limit(
+            "HOUSEKEEPING_IO_BYTES",
+            HOUSEKEEPING_IO_BYTES,
+            "bytes",
+            "each second and core: 5 TiB a day",
         ),
         limit("SHUTDOWN_GRACE", ms(SHUTDOWN_GRACE), "ms", "clients take their last answers"),
         limit("SEND_STALL_MAX", ms(SEND_STALL_MAX), "ms", "a reader that slow has stopped"),

@@ -87,6 +87,8 @@ counters! {
     TornTails = "recovery_torn_tails",
     /// Damaged ranges found while opening partitions.
     DamagedRanges = "recovery_damaged_ranges",
+    /// Rounds of the background through the partitions of a core.
+    HousekeepingRounds = "housekeeping_rounds",
 }
 
 const COUNTERS: usize = Counter::ALL.len();

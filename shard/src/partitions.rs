@@ -16,6 +16,7 @@ use pyralog_log::ids::{LogId, PartitionId};
 use pyralog_log::partition::{Changes, PartitionConfig, Storage};
 use pyralog_log::partition_file::Partition;
 use pyralog_log::recovery::RecoveryReport;
+use pyralog_log::retention::{Bounds, Life};
 use pyralog_wire::message::PartitionInfo;
 use pyralog_wire::{ErrorCode, ErrorReply, LogConfig, LogStorage};
 
@@ -54,6 +55,16 @@ enum State {
 }
 
 impl Owned {
+    /// The name of its log.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number within the log.
+    pub(crate) const fn number(&self) -> PartitionId {
+        self.partition
+    }
+
     /// The configuration of its log.
     pub(crate) fn config(&self) -> LogConfig {
         self.config.get()
@@ -127,6 +138,8 @@ impl Owned {
             segments: stats.segments,
             sessions: stats.sessions,
             evicted: stats.evicted_records,
+            removed: stats.removed_records,
+            removed_bytes: stats.removed_bytes,
             ..empty
         }
     }
@@ -205,6 +218,15 @@ fn ttl(config: &LogConfig) -> Option<Duration> {
     (config.ttl_ms > 0).then(|| Duration::from_millis(config.ttl_ms))
 }
 
+/// How the records of a log age.
+fn life(config: &LogConfig) -> Life {
+    let bound = |value: u64| (value > 0).then_some(value);
+    let time = |ms: u64| bound(ms).map(Duration::from_millis);
+    let retention =
+        Bounds { age: time(config.retention.age_ms), bytes: bound(config.retention.bytes) };
+    Life { segment_age: time(config.segment_age_ms), retention }
+}
+
 /// A partition as its log is configured, with the tail cache of one that nobody reads.
 pub(crate) fn partition_config(
     entry: &LogEntry,
@@ -215,6 +237,7 @@ pub(crate) fn partition_config(
         durability: entry.config.durability,
         segment_bytes: entry.config.segment_bytes,
         key_index: entry.config.key_index,
+        life: life(&entry.config),
         ..PartitionConfig::new(entry.id, partition, storage)
     }
 }
@@ -322,7 +345,7 @@ impl Shard {
             LogStorage::Memory => Some((entry.config.memory_bytes_max, ttl(&entry.config))),
         };
         let LogConfig { durability, segment_bytes, .. } = entry.config;
-        let changes = Changes { durability, segment_bytes, memory };
+        let changes = Changes { durability, segment_bytes, memory, life: life(&entry.config) };
         for owned in self.partitions.of_log(entry.id) {
             if let State::Open(partition) = &owned.state {
                 owned.config.set(entry.config);
@@ -337,6 +360,7 @@ impl Shard {
                 problems.extend(self.open_one(entry, owned.partition, tail_bytes).await);
             }
         }
+        self.housekeeping_due.notify_all();
         problems
     }
 

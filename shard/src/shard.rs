@@ -79,6 +79,8 @@ pub(crate) struct Shard {
     pub(crate) partitions: Partitions,
     pub(crate) ids: Ids,
     pub(crate) counters: Counters,
+    /// A log was altered: housekeeping need not wait for its time.
+    pub(crate) housekeeping_due: Event,
     pub(crate) connections: RefCell<Slab<Rc<Connection>>>,
     pub(crate) flights: RefCell<Slab<Flight>>,
     pub(crate) addresses: RefCell<Vec<ShardAddress>>,
@@ -118,6 +120,7 @@ impl Shard {
             partitions: Partitions::default(),
             ids: Ids::default(),
             counters: Counters::default(),
+            housekeeping_due: Event::new(),
             connections: RefCell::default(),
             flights: RefCell::default(),
             addresses: RefCell::default(),

@@ -16,7 +16,9 @@ mod value;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyralog_shard::{DataConfig, IdsConfig, MemoryConfig, ServerConfig, ServerLimits};
+use pyralog_shard::{
+    DataConfig, HousekeepingConfig, IdsConfig, MemoryConfig, ServerConfig, ServerLimits,
+};
 use pyralog_wire::config::LogConfig;
 
 pub(crate) use check::{Finding, Machine, Severity, check};
@@ -111,6 +113,10 @@ fn server(layers: &Layers) -> ServerConfig {
             credit_bytes: layers.size("limits.credit_bytes"),
             outbox_bytes_max: layers.size("limits.outbox_bytes_max"),
             shutdown_grace: layers.duration("limits.shutdown_grace"),
+        },
+        housekeeping: HousekeepingConfig {
+            interval: layers.duration("housekeeping.interval"),
+            io_bytes_per_second: layers.size("housekeeping.io_bytes_per_second"),
         },
     }
 }

@@ -17,6 +17,7 @@ use crate::limits::{
     SEGMENT_BYTES_MIN,
 };
 use crate::recovery::Extent;
+use crate::retention::{Bounds, Life};
 use crate::sessions::SessionError;
 
 use super::{Proofs, TreeFault};
@@ -64,6 +65,8 @@ pub struct PartitionConfig {
     pub extent: Extent,
     /// What its Merkle tree needs, if it has one. A partition in memory has none.
     pub proofs: Option<Proofs>,
+    /// How its records age; nothing of it is for a partition in memory.
+    pub life: Life,
     /// Disk or memory.
     pub storage: Storage,
 }
@@ -77,6 +80,8 @@ pub struct Changes {
     pub segment_bytes: u64,
     /// Most bytes of buffers, and how long a record stays, of a partition in memory. One with files has neither.
     pub memory: Option<(u64, Option<Duration>)>,
+    /// [`PartitionConfig::life`].
+    pub life: Life,
 }
 
 impl PartitionConfig {
@@ -99,6 +104,7 @@ impl PartitionConfig {
             key_index_keys_max: KEY_INDEX_KEYS_DEFAULT,
             extent: Extent::Unvouched,
             proofs: None,
+            life: Life { segment_age: None, retention: Bounds { age: None, bytes: None } },
             storage,
         }
     }

@@ -207,9 +207,10 @@ impl Machine {
     fn make_room(&mut self, bytes: usize) -> Result<(), AppendError> {
         let large = self.group_bytes_max();
         let limit = self.segment_limit();
-        let is_memory = self.is_memory();
+        let (is_memory, rolls) = (self.is_memory(), self.rolls_now());
         if let Some(group) = self.queue.back_mut() {
-            let fits = is_memory || group.next_position().plus(bytes as u64) <= limit;
+            let end = group.next_position().plus(bytes as u64);
+            let fits = is_memory || end <= limit && !rolls;
             if fits && group.reserve(bytes, large) {
                 return Ok(());
             }
@@ -248,13 +249,15 @@ impl Machine {
             None => Place { segment: head.segment, position: head.position },
         };
         let end = place.position.plus((MARK_BYTES + bytes) as u64);
-        if end <= self.segment_limit() || head.index.end_offset() == head.segment {
+        let is_first = head.index.end_offset() == head.segment;
+        if !self.rolls_now() && (end <= self.segment_limit() || is_first) {
             return Some(place); // It fits, or it is the first group and has to fit.
         }
         if self.upcoming.is_some() {
             return None;
         }
         self.upcoming = Some(Head::new(self.end));
+        self.roll_wanted = false;
         Some(Place { segment: self.end, position: FilePosition::STREAM_START })
     }
 

@@ -1,9 +1,69 @@
 //! Taking records from the front: the low watermark and what lies before it.
 
-use super::{Closed, Machine};
-use crate::ids::Offset;
+use super::{Closed, Head, Machine, Phase};
+use crate::ids::{Offset, Timestamp};
+use crate::manifest::Manifest;
+use crate::retention::{Piece, age_of};
 
 impl Machine {
+    /// Asks for the segment of the head to be closed, if its records are old enough. Returns whether they are.
+    pub(crate) fn roll_if_older(&mut self, now: Timestamp) -> bool {
+        let due = match (self.settings.life.roll_age(), self.head.times) {
+            (Some(age), Some(times)) => age_of(times.first, now) > age,
+            _ => false,
+        };
+        let due = due && !self.is_memory() && self.phase == Phase::Open;
+        self.roll_wanted |= due && self.upcoming.is_none();
+        due
+    }
+
+    /// Whether the next group goes to a new segment because that was asked for.
+    pub(super) fn rolls_now(&self) -> bool {
+        self.roll_wanted && self.upcoming.is_none() && self.head.segment < self.end
+    }
+
+    /// Where the next segment begins, if one was asked for and nothing gathers.
+    pub(super) fn idle_roll(&mut self) -> Option<Offset> {
+        let is_closing = self.phase == Phase::Closing;
+        if self.rolls_now() && !is_closing {
+            self.upcoming = Some(Head::new(self.end));
+        }
+        self.roll_wanted = false;
+        if is_closing {
+            self.upcoming = None; // The mark that ends the log goes to the segment that there is.
+        }
+        self.upcoming.as_ref().map(|head| head.segment)
+    }
+
+    /// Whether a roll was asked for and has not come yet.
+    pub(crate) const fn is_rolling(&self) -> bool {
+        self.roll_wanted || self.upcoming.is_some()
+    }
+
+    /// Nothing at or above it may be removed: what is not synced, and the segment that is written.
+    pub(crate) fn removable_until(&self) -> Offset {
+        self.head.segment.min(self.synced)
+    }
+
+    /// The low watermark that retention asks for, if it asks for any. What is in the object store only counts with the
+    /// rest.
+    pub(crate) fn retention_cut(&self, manifest: &Manifest, now: Timestamp) -> Option<Offset> {
+        let remote =
+            manifest.remote.iter().filter(|remote| !remote.is_local && remote.end > self.low);
+        let remote = remote.map(|remote| Piece {
+            end: remote.end,
+            bytes: remote.bytes,
+            append_max: remote.append_max,
+        });
+        let closed = self.closed.iter().map(|closed| Piece {
+            end: closed.end,
+            bytes: closed.end_position.get(),
+            append_max: closed.append_max,
+        });
+        let (head, until) = (self.head.position.get(), self.removable_until());
+        self.settings.life.retention.cut(remote.chain(closed), head, until, now)
+    }
+
     /// Makes `low` the first offset that can be read, unless it is that far already. Returns the segments that have no
     /// record any more: they are forgotten, and their files are to be removed.
     ///

@@ -227,6 +227,7 @@ fn a_record_in_memory_ages_by_the_clock_that_nobody_sets() {
             segment_bytes: 1 << 20,
             tail_bytes: 0,
             memory: Some((1 << 20, Some(ttl))),
+            life: crate::retention::Life::default(),
         };
         let key = crate::testing::segment_header(1, Offset::ZERO).key();
         let mut machine = Machine::in_memory(settings, key);

@@ -90,8 +90,9 @@ impl Machine {
         if sync_due && self.syncing.is_none() {
             return Some(self.start_sync());
         }
-        if let Some(front) = self.queue.front() {
-            if front.place.segment == self.head.segment {
+        let next = self.queue.front().map(|group| group.place.segment);
+        if let Some(segment) = next.or_else(|| self.idle_roll()) {
+            if segment == self.head.segment {
                 return Some(self.write_group());
             }
             // Marks of the next segment say that this one is on stable storage, all of it.
@@ -101,7 +102,7 @@ impl Machine {
             if self.synced < self.written {
                 return Some(self.start_sync());
             }
-            return Some(Work::Roll(front.place.segment));
+            return Some(Work::Roll(segment));
         }
         self.poll_idle(now)
     }
@@ -178,7 +179,8 @@ impl Machine {
     /// Takes other settings than it was opened with. What readers see they go on seeing, whatever the new level is; what
     /// the new level lets them see they see at once.
     pub(crate) fn change(&mut self, changes: Changes) {
-        let Changes { durability, segment_bytes, memory } = changes;
+        let Changes { durability, segment_bytes, memory, life } = changes;
+        self.settings.life = life;
         if let (Some(current), Some(memory)) = (&mut self.settings.memory, memory) {
             *current = memory;
         }
@@ -381,6 +383,11 @@ impl Machine {
         let mark_alone = self.flight.as_ref().is_some_and(|flight| flight.base == flight.end);
         let acknowledged = self.flight.as_ref().is_some_and(|flight| flight.acknowledged)
             || self.queue.iter().any(|group| group.acknowledged);
+        if self.phase == Phase::Open && self.flight.is_none() && self.queue.is_empty() {
+            // A roll that was only asked for: nobody waits for it, and who asked asks again.
+            self.upcoming = None;
+            return;
+        }
         if self.phase == Phase::Closing {
             // Nobody will try again. What was acknowledged was so in memory only.
             self.refuse_unwritten(fault);
@@ -405,7 +412,7 @@ impl Machine {
             self.head.opens = flight.flags.contains(MarkFlags::OPENING);
         }
         self.queue.clear();
-        self.upcoming = None;
+        (self.upcoming, self.roll_wanted) = (None, false);
         self.end = self.written;
         self.seen = self.seen.min(self.end);
         self.head.index.cut(self.end, self.head.position);

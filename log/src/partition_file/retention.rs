@@ -6,8 +6,10 @@ use pyralog_runtime::IoError;
 
 use super::{Files, Partition, Shell};
 use crate::durability::Durability;
-use crate::ids::Offset;
-use crate::partition::{AppendError, Closed, TruncateError};
+use crate::ids::{Offset, Timestamp};
+use crate::partition::{AppendError, Closed, Phase, TruncateError};
+#[cfg(doc)]
+use crate::retention::Life;
 use crate::segment::{index_name, keys_name, segment_name};
 use crate::segment_file::{self, SegmentFile};
 
@@ -40,6 +42,49 @@ impl Partition {
         }
         shell.changed.notify_all();
         Ok(self.watermarks().low)
+    }
+
+    /// Closes the segment that is written if its first record is older than [`Life::roll_age`], so that retention and
+    /// compaction can take it. Resolves when that is done, or will not be; an empty segment is never closed.
+    pub async fn roll_if_older(&self, now: Timestamp) {
+        let shell = &self.shell;
+        if !shell.machine.borrow_mut().roll_if_older(now) {
+            return;
+        }
+        shell.work.notify_all();
+        loop {
+            let stepped = shell.stepped.listen();
+            let is_over = {
+                let machine = shell.machine.borrow();
+                machine.phase() != Phase::Open || !machine.is_rolling()
+            };
+            if is_over {
+                return;
+            }
+            stepped.await;
+        }
+    }
+
+    /// Nothing at or above this offset goes by itself: what is not synced, and the segment that is written.
+    #[must_use]
+    pub fn removable_until(&self) -> Offset {
+        self.shell.machine.borrow().removable_until()
+    }
+
+    /// Removes the oldest segments while [`Life::retention`] is passed; in memory nothing, for that has a budget and a time
+    /// to live. Returns how many records went. May be dropped at any time.
+    ///
+    /// # Errors
+    /// If the manifest cannot be written, or files not removed; these go at the next opening.
+    pub async fn retain(&self, now: Timestamp) -> Result<u64, TruncateError> {
+        let shell = &self.shell;
+        let Some(files) = &shell.files else { return Ok(0) };
+        let cut = shell.machine.borrow().retention_cut(&files.manifest.get(), now);
+        let low = self.watermarks().low;
+        let Some(cut) = cut.filter(|cut| *cut > low) else { return Ok(0) };
+        self.raise_low(files, cut).await?;
+        shell.changed.notify_all();
+        Ok(cut.since(low))
     }
 
     /// Raises the low watermark of a partition with files to what is synced, and removes the files before it.

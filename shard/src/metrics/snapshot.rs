@@ -66,6 +66,10 @@ pub struct PartitionSnapshot {
     pub sessions: u64,
     /// Records evicted from a memory log so far.
     pub evicted: u64,
+    /// Records that retention and truncation removed since it was opened.
+    pub removed: u64,
+    /// Bytes of the segments that went with them.
+    pub removed_bytes: u64,
     /// Why it takes no appends any more, if so.
     pub failed: Option<String>,
     /// Why it takes no appends for now, if its disk is full: it goes on by itself.

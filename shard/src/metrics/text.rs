@@ -188,10 +188,17 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
     gauge(encoder, "failed_partitions", "Partitions that take no appends any more", failed)?;
     let damaged = sum(|p| p.damaged.len() as u64);
     gauge(encoder, "damaged_ranges", "Quarantined ranges of all partitions", damaged)?;
-    let help = "Records evicted from memory logs";
-    encoder
-        .encode_descriptor("evictions", help, None, MetricType::Counter)?
-        .encode_counter::<NoLabelSet, u64, f64>(&sum(|p| p.evicted), None)
+    let totals: [Gauge; 3] = [
+        ("evictions", "Records evicted from memory logs", |p| p.evicted),
+        ("retention_records", "Records removed by retention and truncation", |p| p.removed),
+        ("retention_bytes", "Bytes of the segments that went with them", |p| p.removed_bytes),
+    ];
+    for (name, help, read) in totals {
+        encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, f64>(&sum(read), None)?;
+    }
+    Ok(())
 }
 
 fn encode_sequencers(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Encoded {

@@ -8,6 +8,7 @@ mod clients;
 mod durable;
 mod node;
 mod pressure;
+mod retention;
 mod sequencers;
 mod serving;
 mod support;

@@ -31,7 +31,7 @@ impl Key {
 }
 
 /// What each section is about, in the order in which they are printed.
-pub(crate) const SECTIONS: [(&str, &str); 8] = [
+pub(crate) const SECTIONS: [(&str, &str); 9] = [
     (
         "server",
         "The node: who it is, where its data lives, where it listens, how many cores it uses.",
@@ -40,6 +40,10 @@ pub(crate) const SECTIONS: [(&str, &str); 8] = [
     ("http", "Metrics and health."),
     ("memory", "Memory budgets, of each shard unless said otherwise."),
     ("limits", "Limits of connections."),
+    (
+        "housekeeping",
+        "What the background does: retention, and all else that keeps logs within their bounds.",
+    ),
     ("logs", "What `pyralog log create` gives a new log when its flags do not say."),
     ("observability", "What the server prints."),
     ("client", "Defaults of the client commands (log, produce, consume, status)."),
@@ -265,6 +269,20 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Duration { min_ns: 1, max_ns: DAY_NS },
         default: "5s",
         doc: &["How long a stop waits for clients to take their last answers."],
+    },
+    Key {
+        name: "housekeeping.interval",
+        kind: Kind::Duration { min_ns: 10_000_000, max_ns: DAY_NS },
+        default: "1min",
+        doc: &[
+            "Time between two rounds through the partitions of a core; an altered log has one at once.",
+        ],
+    },
+    Key {
+        name: "housekeeping.io_bytes_per_second",
+        kind: Kind::Size { min: 1 << 20, max: wire::MEMORY_BYTES_MAX },
+        default: "64MiB",
+        doc: &["Bytes per second that the background reads and writes, on each core."],
     },
     Key {
         name: "logs.partitions",

@@ -74,8 +74,8 @@ impl Bench {
 
     /// What its configuration says of what can be altered.
     pub(super) fn changes(&self) -> Changes {
-        let PartitionConfig { durability, segment_bytes, .. } = self.config;
-        Changes { durability, segment_bytes, memory: settings_of(&self.config).memory }
+        let PartitionConfig { durability, segment_bytes, life, .. } = self.config;
+        Changes { durability, segment_bytes, memory: settings_of(&self.config).memory, life }
     }
 
     pub(super) fn with(&self, change: impl FnOnce(&mut PartitionConfig)) -> Self {

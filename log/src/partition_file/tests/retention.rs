@@ -328,3 +328,98 @@ fn a_segment_that_is_in_the_object_store_is_not_missing() {
         partition.close().await;
     });
 }
+
+fn later(seconds: u64) -> Timestamp {
+    Timestamp::new(pyralog_runtime::time::unix_us() + i64::try_from(seconds).unwrap() * 1_000_000)
+}
+
+#[test]
+fn an_idle_log_is_rolled_and_goes_by_age_whatever_its_clients_say_about_time() {
+    on_core(async |bench: Bench| {
+        let bench = bench.place("aged", |config| {
+            config.life.retention.age = Some(Duration::from_mins(1));
+        });
+        // The create times of these records are far from the wall clock.
+        let partition = filled(&bench).await;
+        let head = partition.removable_until();
+        partition.roll_if_older(later(30)).await;
+        assert_eq!(partition.removable_until(), head, "too young");
+        assert_eq!(partition.retain(later(30)).await.unwrap(), 0);
+        partition.roll_if_older(later(61)).await;
+        assert_eq!(partition.removable_until().get(), RECORDS);
+        assert_eq!(partition.retain(later(61)).await.unwrap(), RECORDS);
+        let marks = partition.watermarks();
+        assert_eq!((marks.low.get(), marks.end.get()), (RECORDS, RECORDS));
+        assert_eq!(bases(bench.dir()).await, [RECORDS]);
+        partition.roll_if_older(later(600)).await;
+        assert_eq!(bases(bench.dir()).await, [RECORDS], "an empty segment is not rolled");
+        let appended = bench.append(&partition, &record(1), Durability::Synced).await.unwrap();
+        assert_eq!(appended.base_offset.get(), RECORDS);
+        partition.close().await;
+        let (partition, report) = bench.open().await;
+        assert_eq!((report.low.get(), report.end.get()), (RECORDS, RECORDS + 1));
+        partition.roll_if_older(later(61)).await;
+        assert_eq!(partition.removable_until().get(), RECORDS + 1, "its age survives a restart");
+        partition.close().await;
+    });
+}
+
+#[test]
+fn a_log_beyond_its_size_loses_its_oldest_segments_and_a_new_bound_counts_at_once() {
+    on_core(async |bench: Bench| {
+        let partition = filled(&bench).await;
+        assert_eq!(partition.retain(later(0)).await.unwrap(), 0, "no bound");
+        let mut changes = bench.changes();
+        let before = partition.stats().file_bytes;
+        changes.life.retention.bytes = Some(before - 1);
+        partition.alter(changes).await.unwrap();
+        let all = bases(bench.dir()).await;
+        assert_eq!(partition.retain(later(0)).await.unwrap(), all[1]);
+        assert_eq!(bases(bench.dir()).await, all[1..]);
+        changes.life.retention.bytes = Some(1);
+        partition.alter(changes).await.unwrap();
+        partition.retain(later(0)).await.unwrap();
+        let head = *all.last().unwrap();
+        assert_eq!(bases(bench.dir()).await, [head], "the one that is written stays");
+        check_from(&bench, &partition, head).await;
+        assert_eq!(partition.stats().removed_segments, all.len() as u64 - 1);
+        partition.close().await;
+    });
+}
+
+#[test]
+fn appends_that_race_with_a_roll_all_arrive_in_order() {
+    on_core(async |bench: Bench| {
+        for level in Durability::ALL {
+            let bench = bench.with(|config| {
+                config.durability = level;
+                config.life.segment_age = Some(Duration::from_secs(1));
+            });
+            let (partition, _) = bench.open().await;
+            let mut sent = Vec::new();
+            for number in 0..60 {
+                let rolling = partition.clone();
+                let roll = pyralog_runtime::spawn(async move {
+                    rolling.roll_if_older(later(9)).await;
+                });
+                for _ in 0..3 {
+                    let batch = unsealed(number, 2000, 1, None);
+                    bench.append(&partition, &batch, level).await.unwrap();
+                    sent.push(batch);
+                }
+                roll.await.unwrap();
+            }
+            partition.flush(Durability::Synced).await.unwrap();
+            assert!(bases(bench.dir()).await.len() > 30);
+            assert!(bench.read_all(&partition).await == sent, "{level}");
+            let killed = bench.crashed(true).await;
+            partition.close().await;
+            for bench in [bench, killed] {
+                let (partition, report) = bench.open().await;
+                assert_eq!(report.damaged, vec![]);
+                assert!(bench.read_all(&partition).await == sent, "{level}");
+                partition.close().await;
+            }
+        }
+    });
+}

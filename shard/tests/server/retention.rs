@@ -1,0 +1,68 @@
+//! Logs lose what is beyond their bounds while the server runs, and readers are told where they begin.
+
+use std::time::Duration;
+
+use pyralog_log::ids::LogId;
+use pyralog_shard::Server;
+use pyralog_wire::message::{AlterLog, FetchFrom};
+use pyralog_wire::{ErrorCode, ErrorDetail, LogChanges};
+
+use crate::support::*;
+
+/// A server whose housekeeping is always at it, and a log of more than five segments of 1 MiB.
+fn with_full_log(data: &std::path::Path) -> (Server, Peer, LogId) {
+    let mut config = durable_config(2, data);
+    config.housekeeping.interval = Duration::from_millis(10);
+    config.http = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let server = start(config);
+    let mut peer = Peer::connect(&server);
+    let mut log = log_config(1);
+    log.segment_bytes = 1 << 20;
+    let id = peer.create("a", log).id;
+    let value = vec![7; 100_000];
+    for _ in 0..60 {
+        peer.append(id, 0, &batch(&[&value])).unwrap();
+    }
+    (server, peer, id)
+}
+
+/// Asks until the log begins behind `low`; the request that fails then is what a reader sees.
+fn low_beyond(peer: &mut Peer, log: &str, low: u64) -> u64 {
+    loop {
+        let now = peer.describe(log).unwrap().partitions[0].low.get();
+        if now > low {
+            return now;
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_altered_loses_its_oldest_segments_and_readers_are_told_the_range() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, mut peer, id) = with_full_log(data.path());
+    assert_eq!(peer.describe("a").unwrap().partitions[0].low.get(), 0);
+    let retention_bytes = Some(3 << 20);
+    let changes = LogChanges { retention_bytes, ..LogChanges::default() };
+    peer.ask(AlterLog { name: "a".into(), changes }, &[]).unwrap();
+    let low = low_beyond(&mut peer, "a", 20);
+    let refused = peer.ask(fetch(id, 0, FetchFrom::Offset(pyralog_log::ids::Offset::ZERO)), &[]);
+    let error = refused.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::OffsetOutOfRange));
+    assert!(
+        matches!(error.detail, ErrorDetail::OffsetOutOfRange { low: told, high } if told.get() >= low && high.get() == 60),
+        "{error:?}"
+    );
+    assert_eq!(peer.values(id, 0, low).len() as u64, 60 - low);
+    let changes = LogChanges { retention_ms: Some(1000), ..LogChanges::default() };
+    peer.ask(AlterLog { name: "a".into(), changes }, &[]).unwrap();
+    assert_eq!(low_beyond(&mut peer, "a", 59), 60, "what nobody appends to goes by age");
+    let (_, metrics) = super::admin::get(&server, "/metrics");
+    assert!(metrics.contains("pyralog_retention_records_total 60"), "{metrics}");
+    server.shutdown().unwrap();
+    let server = start(durable_config(1, data.path()));
+    let mut peer = Peer::connect(&server);
+    assert_eq!(peer.describe("a").unwrap().partitions[0].low.get(), 60, "with other cores, too");
+    peer.append(id, 0, &batch(&[b"on"])).unwrap();
+    assert_eq!(peer.values(id, 0, 60).len(), 1);
+    server.shutdown().unwrap();
+}
