@@ -22,6 +22,7 @@ pub mod retention;
 pub mod segment;
 pub mod segment_writer;
 pub mod sessions;
+pub mod tier;
 
 #[cfg(test)]
 mod golden_tests;

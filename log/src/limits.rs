@@ -5,10 +5,12 @@
 mod merkle;
 mod partition;
 mod proof;
+mod tier;
 
 pub use merkle::*;
 pub use partition::*;
 pub use proof::*;
+pub use tier::*;
 
 /// One line of the printed list of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,7 @@ const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
 pub fn limits() -> Vec<Limit> {
     let mut limits = batch_limits().to_vec();
     limits.extend(partition::partition_limits());
+    limits.extend(tier::tier_limits());
     limits.extend(proof::proof_limits());
     limits.extend(merkle::merkle_limits());
     limits

@@ -26,8 +26,10 @@ mod group;
 mod memory;
 mod proofs;
 mod read;
+mod read_error;
 mod record_ids;
 mod retention;
+mod tiering;
 pub(crate) mod walk;
 mod write;
 
@@ -38,19 +40,22 @@ use pyralog_runtime::time::Monotonic;
 
 pub use answer::{
     AppendError, AppendNow, Appended, Changes, Completions, Fault, OpenError, PartitionConfig,
-    PartitionStats, Read, ReadError, Storage, Ticket, TruncateError, Watermarks, WriteSample,
+    PartitionStats, Read, Storage, Ticket, TruncateError, Watermarks, WriteSample,
 };
 pub(crate) use append::Wanted;
 pub(crate) use group::Place;
 pub use proofs::{Proofs, Published, TreeError, TreeFault, TreeStatus};
 pub(crate) use read::{FilePlan, Located};
+pub use read_error::ReadError;
 pub use record_ids::{NoIds, RecordIds};
+pub use tiering::Tiering;
 pub(crate) use write::{Mode, Work, Write};
 
 use crate::durability::Durability;
 use crate::ids::{Epoch, Offset, Timestamp};
 use crate::index::Index;
 use crate::limits::GATHER_SMALL_BYTES;
+use crate::manifest::RemoteSegment;
 use crate::mark::{Incarnation, StampKey};
 use crate::recovery::Damage;
 use crate::retention::Life;
@@ -77,6 +82,7 @@ pub(crate) struct Settings {
     /// Byte budget and time to live, if there is no file.
     pub(crate) memory: Option<(u64, Option<Duration>)>,
     pub(crate) life: Life,
+    pub(crate) tiering: Tiering,
 }
 
 /// A segment that is no longer written.
@@ -92,6 +98,20 @@ pub(crate) struct Closed {
     pub(crate) time_max: Timestamp,
     /// Largest append time.
     pub(crate) append_max: Timestamp,
+}
+
+impl Closed {
+    /// A segment of which the file is in the object store only.
+    pub(crate) const fn of_remote(remote: &RemoteSegment) -> Self {
+        Self {
+            base: remote.base,
+            generation: remote.generation,
+            end: remote.end,
+            end_position: FilePosition::new(remote.bytes),
+            time_max: remote.create_max,
+            append_max: remote.append_max,
+        }
+    }
 }
 
 /// When the first and the last record of a segment were appended.

@@ -13,6 +13,7 @@ mod keys;
 mod manifest;
 mod reader;
 mod retention;
+mod tiering;
 mod tree;
 mod writer;
 
@@ -40,9 +41,12 @@ use crate::recovery::scan::Opening;
 use crate::recovery_file;
 use crate::segment::{SegmentHeader, parse_segment_name};
 use crate::segment_file::{self, NEXT_NAME, SegmentFile};
+use crate::tier::Tier;
 pub use keys::{KeyIndexStats, Latest};
 use manifest::Keeper;
 use reader::Readers;
+use tiering::Tiering;
+pub use tiering::{TierError, TierUse};
 pub use tree::SegmentRoot;
 
 /// A partition on this core. Clones are the same partition; all of its calls are for the core that
@@ -71,6 +75,9 @@ struct Files {
     opening: Opening,
     readers: Readers,
     manifest: Keeper,
+    /// The object store, if the server has one.
+    tier: Option<Tier>,
+    tiering: Tiering,
     /// Segments that were rolled out of, as long as somebody has them open from before.
     rolled: RefCell<Vec<(Offset, Weak<SegmentFile>)>>,
 }
@@ -124,6 +131,21 @@ impl Partition {
         config: PartitionConfig,
         sink: Rc<dyn Completions>,
     ) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_in(config, sink, None).await
+    }
+
+    /// As [`Partition::open`], with the object store of the core. Nothing is asked of that to open a partition.
+    ///
+    /// # Errors
+    /// As [`Partition::open`].
+    ///
+    /// # Panics
+    /// Outside a core.
+    pub async fn open_in(
+        config: PartitionConfig,
+        sink: Rc<dyn Completions>,
+        tier: Option<Tier>,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
         config.check()?;
         let settings = settings_of(&config);
         let (machine, files, report) = match &config.storage {
@@ -142,6 +164,8 @@ impl Partition {
                     opening: opened.opening,
                     readers: Readers::default(),
                     manifest: Keeper::new(dir, opened.manifest),
+                    tier,
+                    tiering: Tiering::default(),
                     rolled: RefCell::default(),
                 };
                 (Machine::new(settings, opened.recovered), Some(files), opened.report)
@@ -213,11 +237,12 @@ impl Partition {
     #[must_use]
     pub fn stats(&self) -> PartitionStats {
         let stats = self.shell.machine.borrow().stats();
-        let Some(files) = &self.shell.files else { return stats };
-        let manifest = files.manifest.get();
+        let held = self.tier_use();
         PartitionStats {
-            remote_segments: manifest.remote.len() as u64,
-            remote_bytes: manifest.remote.iter().map(|remote| remote.bytes).sum(),
+            // The machine counts what the log has, wherever it is.
+            file_bytes: stats.file_bytes.saturating_sub(held.remote_only_bytes),
+            remote_segments: held.segments,
+            remote_bytes: held.bytes,
             ..stats
         }
     }
@@ -406,6 +431,7 @@ fn settings_of(config: &PartitionConfig) -> Settings {
         tail_bytes: config.tail_bytes as u64,
         memory,
         life: config.life,
+        tiering: config.tiering,
     }
 }
 

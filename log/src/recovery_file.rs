@@ -194,8 +194,9 @@ impl<'a> Recovery<'a> {
     /// are in the object store.
     fn missing_until(&mut self, base: Offset) {
         while self.end < base {
-            if let Some(remote) = self.manifest.remote_at(self.end) {
+            if let Some(remote) = self.manifest.remote_at(self.end).copied() {
                 self.end = remote.end.min(base);
+                self.closed.push(Closed::of_remote(&remote));
                 continue;
             }
             let remote = &self.manifest.remote;

@@ -1,13 +1,13 @@
 //! What a partition is asked and what it answers: settings, tickets, results, errors.
 
 use std::fmt;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pyralog_runtime::buffer::Slice;
 use pyralog_runtime::{IoError, IoErrorKind};
 
+use super::tiering::Tiering;
 use crate::FormatError;
 use crate::batch::BatchError;
 use crate::durability::Durability;
@@ -67,6 +67,8 @@ pub struct PartitionConfig {
     pub proofs: Option<Proofs>,
     /// How its records age; nothing of it is for a partition in memory.
     pub life: Life,
+    /// What goes to the object store, if it has one.
+    pub tiering: Tiering,
     /// Disk or memory.
     pub storage: Storage,
 }
@@ -82,6 +84,8 @@ pub struct Changes {
     pub memory: Option<(u64, Option<Duration>)>,
     /// [`PartitionConfig::life`].
     pub life: Life,
+    /// [`PartitionConfig::tiering`].
+    pub tiering: Tiering,
 }
 
 impl PartitionConfig {
@@ -105,6 +109,7 @@ impl PartitionConfig {
             extent: Extent::Unvouched,
             proofs: None,
             life: Life { segment_age: None, retention: Bounds { age: None, bytes: None } },
+            tiering: Tiering { is_on: false, local_age: Duration::ZERO, local_bytes: 0 },
             storage,
         }
     }
@@ -513,63 +518,6 @@ impl Read {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slices.is_empty()
-    }
-}
-
-/// Why a read returns nothing.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The offset is below the first record or above the last that readers see.
-    OutOfRange {
-        /// First offset that can be read.
-        low: Offset,
-        /// Offset after the last one.
-        high: Offset,
-    },
-    /// The records are damaged on disk. Reading on at the end of the range works.
-    Damaged {
-        /// The damaged records.
-        offsets: Range<Offset>,
-    },
-    /// The file could not be read.
-    Io(IoError),
-    /// The partition has no index of keys.
-    NoKeyIndex,
-    /// The partition is closed.
-    Closed,
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfRange { low, high } => {
-                write!(formatter, "offset out of range: readable are {low} to below {high}")
-            }
-            Self::Damaged { offsets } => write!(
-                formatter,
-                "the records {} to below {} are damaged on disk",
-                offsets.start, offsets.end
-            ),
-            Self::Io(error) => error.fmt(formatter),
-            Self::NoKeyIndex => formatter.write_str("the partition has no index of keys"),
-            Self::Closed => formatter.write_str("the partition is closed"),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<IoError> for ReadError {
-    fn from(error: IoError) -> Self {
-        Self::Io(error)
     }
 }
 

@@ -228,6 +228,7 @@ fn a_record_in_memory_ages_by_the_clock_that_nobody_sets() {
             tail_bytes: 0,
             memory: Some((1 << 20, Some(ttl))),
             life: crate::retention::Life::default(),
+            tiering: crate::partition::Tiering::default(),
         };
         let key = crate::testing::segment_header(1, Offset::ZERO).key();
         let mut machine = Machine::in_memory(settings, key);

@@ -179,13 +179,14 @@ impl Machine {
     /// Takes other settings than it was opened with. What readers see they go on seeing, whatever the new level is; what
     /// the new level lets them see they see at once.
     pub(crate) fn change(&mut self, changes: Changes) {
-        let Changes { durability, segment_bytes, memory, life } = changes;
+        let Changes { durability, segment_bytes, memory, life, tiering } = changes;
         self.settings.life = life;
         if let (Some(current), Some(memory)) = (&mut self.settings.memory, memory) {
             *current = memory;
         }
         self.seen = self.watermarks().high;
         self.settings.segment_bytes = segment_bytes;
+        self.settings.tiering = tiering;
         self.settings.durability = durability;
         if durability == Durability::Memory {
             // Readers see it, which is as good as telling somebody.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pyralog_runtime::buffer::Slice;
 use pyralog_runtime::file::{self, DirectFile};
-use pyralog_runtime::{IoError, time, yield_if_needed};
+use pyralog_runtime::{time, yield_if_needed};
 
 use super::{Files, OpenSegments, Partition, Shell};
 use crate::ids::{Offset, Timestamp};
@@ -21,6 +21,7 @@ use crate::recovery::scan::{Event, Scan, Subject};
 use crate::recovery_file::{Window, read_index};
 use crate::segment::{FilePosition, index_name, segment_name};
 use crate::segment_file::SegmentFile;
+use crate::tier::RemoteFile;
 
 /// So short a sleep ends after the core has looked at its rings once.
 const RINGS_TURN: Duration = Duration::from_micros(1);
@@ -44,6 +45,8 @@ enum Handle {
     Own(Box<DirectFile>),
     /// The writer's, from before it rolled.
     Writers(Rc<SegmentFile>),
+    /// In the object store.
+    Remote(RemoteFile),
 }
 
 impl OpenSegment {
@@ -51,10 +54,21 @@ impl OpenSegment {
         &self.index
     }
 
-    fn file(&self) -> &DirectFile {
+    /// It, if it is in the object store.
+    const fn remote(&self) -> Option<&RemoteFile> {
         match &self.handle {
-            Handle::Own(file) => file,
-            Handle::Writers(segment) => segment.file(),
+            Handle::Remote(remote) => Some(remote),
+            Handle::Own(_) | Handle::Writers(_) => None,
+        }
+    }
+}
+
+impl Handle {
+    async fn read(&self, position: u64, len: usize) -> Result<Slice, ReadError> {
+        match self {
+            Self::Own(file) => Ok(file.read(position, len).await?),
+            Self::Writers(segment) => Ok(segment.file().read(position, len).await?),
+            Self::Remote(remote) => Ok(remote.read(position, len).await?),
         }
     }
 }
@@ -97,10 +111,31 @@ enum Source {
 }
 
 impl Source {
-    fn file(&self) -> &DirectFile {
+    async fn read(&self, position: u64, len: usize) -> Result<Slice, ReadError> {
         match self {
-            Self::Head(head) => head.file(),
-            Self::Closed(segment) => segment.file(),
+            Self::Head(head) => Ok(head.file().read(position, len).await?),
+            Self::Closed(segment) => segment.handle.read(position, len).await,
+        }
+    }
+
+    /// It, if it is in the object store.
+    fn remote(&self) -> Option<&RemoteFile> {
+        match self {
+            Self::Head(_) => None,
+            Self::Closed(segment) => segment.remote(),
+        }
+    }
+
+    /// What it brought is not what belongs there. True if reading again may bring something else: once past the memory for
+    /// blocks, of what is in the object store.
+    fn may_be_better(&self, is_again: &mut bool) -> bool {
+        match self.remote() {
+            Some(remote) if !std::mem::replace(is_again, true) => {
+                remote.note_unsound();
+                remote.forget();
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -206,17 +241,23 @@ impl Shell {
         let plan = &self.machine.borrow().heeding_damages(plan).map_err(damaged)?;
         let start = files.readers.cursor(plan).unwrap_or(start);
         let known = self.known(files, &source, plan);
-        let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), known);
         let len = bytes_max.clamp(READ_BYTES_MIN, FETCH_READ_BYTES_MAX);
-        let (bytes, walked) = walk_file(&source, &mut walk, (len, tell)).await?;
-        match walked {
-            Walked::Found { bytes: range, offsets, end } => {
-                let cursor = Cursor { segment: plan.segment, offset: offsets.end, position: end };
-                files.readers.remember(cursor);
-                Ok((bytes.slice(range), offsets))
+        let mut is_again = false;
+        loop {
+            let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), known.clone());
+            let (bytes, walked) = walk_file(&source, &mut walk, (len, tell)).await?;
+            let (at, end) = match walked {
+                Walked::Found { bytes: range, offsets, end } => {
+                    let (segment, offset) = (plan.segment, offsets.end);
+                    files.readers.remember(Cursor { segment, offset, position: end });
+                    return Ok((bytes.slice(range), offsets));
+                }
+                Walked::Damaged(at, end) => (at, end),
+                Walked::Nothing | Walked::Need(..) => (start, None),
+            };
+            if !source.may_be_better(&mut is_again) {
+                return Err(self.damaged(&source, plan, (at, end)));
             }
-            Walked::Damaged(at, end) => Err(self.damaged(&source, plan, (at, end))),
-            Walked::Nothing | Walked::Need(..) => Err(self.damaged(&source, plan, (start, None))),
         }
     }
 
@@ -246,27 +287,89 @@ impl Shell {
         if let Some(segment) = files.readers.find(closed.base) {
             return Ok(segment);
         }
-        let file = DirectFile::open(files.dir.join(segment_name(closed.base))).await?;
-        let index = match read_index(&files.dir, closed.generation, closed.base).await {
-            Some(index) if index.end_offset() <= closed.end && covers(&index, closed) => index,
-            _ => {
-                let index = self.make_index(&file, closed).await?;
-                let path = files.dir.join(index_name(closed.base));
-                let bytes = index.encode(closed.generation);
-                if let Err(error) = file::write_small_atomic(path, bytes).await {
-                    tracing::warn!(%error, "index not written, made again when it is needed");
-                }
-                index
-            }
+        let handle = if let Some(remote) = self.remote_of(files, closed)? {
+            Handle::Remote(remote)
+        } else {
+            let path = files.dir.join(segment_name(closed.base));
+            Handle::Own(Box::new(DirectFile::open(path).await?))
         };
-        let segment = Rc::new(OpenSegment { handle: Handle::Own(Box::new(file)), index });
+        let index = self.index_of(files, &handle, closed).await?;
+        let segment = Rc::new(OpenSegment { handle, index });
         files.readers.keep(closed.base, Rc::clone(&segment));
         Ok(segment)
     }
 
-    /// Makes the index of a closed segment from the segment.
-    async fn make_index(&self, file: &DirectFile, closed: &Closed) -> Result<Index, ReadError> {
-        let mut scan = Scan::new(Subject {
+    /// The index of a closed segment: its file, its object if it is in the store, or made from the segment.
+    async fn index_of(
+        &self,
+        files: &Files,
+        handle: &Handle,
+        closed: &Closed,
+    ) -> Result<Index, ReadError> {
+        let fits = |index: &Index| index.end_offset() <= closed.end && covers(index, closed);
+        let local = read_index(&files.dir, closed.generation, closed.base).await;
+        if let Some(index) = local.filter(fits) {
+            return Ok(index);
+        }
+        let stored = match handle {
+            Handle::Remote(remote) => remote.index().await.filter(fits),
+            Handle::Own(_) | Handle::Writers(_) => None,
+        };
+        let index = match stored {
+            Some(index) => index,
+            None => self.make_index(handle, closed).await?,
+        };
+        let path = files.dir.join(index_name(closed.base));
+        if let Err(error) = file::write_small_atomic(path, index.encode(closed.generation)).await {
+            tracing::warn!(%error, "index not written, made again when it is needed");
+        }
+        Ok(index)
+    }
+
+    /// Makes the index of a closed segment from the segment, and notes what of it is damaged.
+    async fn make_index(&self, handle: &Handle, closed: &Closed) -> Result<Index, ReadError> {
+        let (mut index, mut damages) = self.scan_closed(handle, closed).await?;
+        if let (Handle::Remote(remote), false) = (handle, damages.is_empty()) {
+            remote.note_unsound();
+            remote.forget();
+            (index, damages) = self.scan_closed(handle, closed).await?;
+        }
+        for damage in damages.into_iter().filter(|_| self.has(closed)) {
+            self.machine.borrow_mut().note_damage(damage);
+        }
+        Ok(index)
+    }
+
+    /// Reads all of a closed segment: its index, and what of it is damaged.
+    async fn scan_closed(
+        &self,
+        handle: &Handle,
+        closed: &Closed,
+    ) -> Result<(Index, Vec<Damage>), ReadError> {
+        let mut scan = Scan::new(self.subject(closed));
+        let (mut index, mut damages) = (Index::new(closed.base), Vec::new());
+        let (mut events, mut window) = (Vec::new(), Window::default());
+        while let Ok(need) = scan.need() {
+            let bytes = match handle {
+                Handle::Own(file) => window.fetch(file, need.position, need.len).await?,
+                _ => handle.read(need.position.get(), need.len).await?,
+            };
+            scan.supply(&bytes, &mut events);
+            for event in events.drain(..) {
+                match event {
+                    Event::Batch { header, position } => index.observe(&header, position),
+                    Event::Damaged(damage) => damages.push(damage),
+                    Event::Cut(_) => {}
+                }
+            }
+            yield_if_needed().await;
+        }
+        Ok((index, damages))
+    }
+
+    /// What a scan of a closed segment has to know.
+    pub(super) fn subject(&self, closed: &Closed) -> Subject {
+        Subject {
             segment: closed.base,
             key: self.key(closed),
             file_len: closed.end_position.get(),
@@ -276,25 +379,7 @@ impl Shell {
             start_offset: closed.base,
             incarnation: crate::mark::Incarnation::default(),
             opening: None,
-        });
-        let (mut index, mut events) = (Index::new(closed.base), Vec::new());
-        let mut window = Window::default();
-        while let Ok(need) = scan.need() {
-            let bytes = window.fetch(file, need.position, need.len).await?;
-            scan.supply(&bytes, &mut events);
-            for event in events.drain(..) {
-                match event {
-                    Event::Batch { header, position } => index.observe(&header, position),
-                    Event::Damaged(damage) if self.has(closed) => {
-                        self.machine.borrow_mut().note_damage(damage);
-                    }
-                    // What a segment that is gone lacks, nobody misses.
-                    Event::Damaged(_) | Event::Cut(_) => {}
-                }
-            }
-            yield_if_needed().await;
         }
-        Ok(index)
     }
 
     /// What a walk through the file of a plan has to know.
@@ -339,7 +424,8 @@ impl Shell {
             None => (at.position..at.position, from..plan.limit.max(from)),
         };
         let damage = Damage { segment: plan.segment, positions, offsets: offsets.clone() };
-        tracing::error!(log = %self.log, partition = %self.partition, %damage, "damaged records");
+        let object = source.remote().map(RemoteFile::key);
+        tracing::error!(log = %self.log, partition = %self.partition, %damage, object, "damaged records");
         machine.note_damage(damage);
         ReadError::Damaged { offsets }
     }
@@ -381,11 +467,17 @@ impl Shell {
         };
         let Some(entry) = entry.filter(|entry| entry.offset < plan.limit) else { return Ok(None) };
         let known = self.known(files, &source, plan);
-        let mut walk = Walk::new(plan, entry.start(), Target::Time(time), known);
-        match walk_file(&source, &mut walk, (READ_BYTES_MAX, None)).await?.1 {
-            Walked::Found { offsets, .. } => Ok(Some(offsets.start)),
-            Walked::Damaged(at, end) => Err(self.damaged(&source, plan, (at, end))),
-            Walked::Nothing | Walked::Need(..) => Ok(None),
+        let mut is_again = false;
+        loop {
+            let mut walk = Walk::new(plan, entry.start(), Target::Time(time), known.clone());
+            match walk_file(&source, &mut walk, (READ_BYTES_MAX, None)).await?.1 {
+                Walked::Found { offsets, .. } => return Ok(Some(offsets.start)),
+                Walked::Damaged(at, end) if !source.may_be_better(&mut is_again) => {
+                    return Err(self.damaged(&source, plan, (at, end)));
+                }
+                Walked::Damaged(..) => {}
+                Walked::Nothing | Walked::Need(..) => return Ok(None),
+            }
         }
     }
 }
@@ -402,10 +494,10 @@ async fn walk_file(
     source: &Source,
     walk: &mut Walk,
     (len, tell): (usize, Option<&dyn Fn(Offset) -> bool>),
-) -> Result<(Slice, Walked), IoError> {
+) -> Result<(Slice, Walked), ReadError> {
     let mut wanted = len;
     loop {
-        let bytes = source.file().read(walk.position().get(), wanted).await?;
+        let bytes = source.read(walk.position().get(), wanted).await?;
         let at_end = bytes.len() < wanted;
         if let Some(tell) = tell
             && let Some(end) = walk.reach(&bytes, at_end)

@@ -7,6 +7,7 @@ use pyralog_runtime::IoError;
 use super::{Files, Partition, Shell};
 use crate::durability::Durability;
 use crate::ids::{Offset, Timestamp};
+use crate::manifest::Manifest;
 use crate::partition::{AppendError, Closed, Phase, TruncateError};
 #[cfg(doc)]
 use crate::retention::Life;
@@ -94,7 +95,11 @@ impl Partition {
         let Some(pass) = shell.background.enter() else {
             return Err(TruncateError::Unsynced(AppendError::Closed));
         };
-        files.manifest.update(|manifest| manifest.low = manifest.low.max(offset)).await?;
+        let change = |manifest: &mut Manifest| {
+            manifest.low = manifest.low.max(offset);
+            Files::forget_remote(manifest)
+        };
+        files.note_gone(files.manifest.update(change).await?);
         let gone = shell.machine.borrow_mut().raise_low(offset);
         for closed in &gone {
             shell.remove(files, closed).await?;
@@ -139,7 +144,7 @@ impl Files {
     }
 
     /// Whether somebody has the segment open for writing.
-    fn is_written(&self, base: Offset) -> bool {
+    pub(super) fn is_written(&self, base: Offset) -> bool {
         let is_held =
             |(other, file): &(Offset, Weak<SegmentFile>)| *other == base && file.strong_count() > 0;
         self.rolled.borrow().iter().any(is_held)

@@ -7,6 +7,8 @@ mod keys;
 mod rescan;
 mod retention;
 mod simulated;
+mod tiering;
+mod tiering_deaths;
 mod tree;
 
 use std::time::Duration;

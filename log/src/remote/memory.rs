@@ -29,8 +29,10 @@ pub enum Fate {
     Fails(RemoteErrorKind),
     /// It is done, and the answer is lost: the caller gets [`RemoteErrorKind::Away`].
     Unheard,
-    /// It never answers.
+    /// It never answers, and nothing was done.
     Silent,
+    /// It is done and never answers.
+    Mute,
     /// A byte of what is read is another; what is written loses its last byte; a length is one too short; a deletion
     /// does nothing.
     Lies,
@@ -157,6 +159,10 @@ impl MemoryStore {
             Fate::Fails(kind) => Err(RemoteError::new(operation, key, kind, "it was told to fail")),
             Fate::Unheard => done(false).and_then(|_| away("the answer was lost")),
             Fate::Silent => std::future::pending().await,
+            Fate::Mute => {
+                drop(done(false));
+                std::future::pending().await
+            }
         }
     }
 }

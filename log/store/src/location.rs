@@ -91,10 +91,9 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url { url, problem } => write!(
+            Self::Url { problem, .. } => write!(
                 formatter,
-                "tier.url = \"{url}\": {problem}; use file:///path, s3://bucket/prefix, gs://bucket/prefix, \
-                 az://container/prefix or memory:///"
+                "{problem}; use file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or memory:///"
             ),
             Self::Directory { path, problem } => write!(
                 formatter,

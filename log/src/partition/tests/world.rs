@@ -70,6 +70,7 @@ impl World {
             tail_bytes: if segment_bytes == 64 << 10 { 0 } else { 100 << 10 },
             memory: None,
             life: crate::retention::Life::default(),
+            tiering: crate::partition::Tiering::default(),
         };
         let now = Now { wall: Timestamp::new(1 << 40), monotonic: Monotonic::from_nanos(1 << 40) };
         let file = File::recycled(1, Vec::new());

@@ -74,8 +74,9 @@ impl Bench {
 
     /// What its configuration says of what can be altered.
     pub(super) fn changes(&self) -> Changes {
-        let PartitionConfig { durability, segment_bytes, life, .. } = self.config;
-        Changes { durability, segment_bytes, memory: settings_of(&self.config).memory, life }
+        let PartitionConfig { durability, segment_bytes, life, tiering, .. } = self.config;
+        let memory = settings_of(&self.config).memory;
+        Changes { durability, segment_bytes, memory, life, tiering }
     }
 
     pub(super) fn with(&self, change: impl FnOnce(&mut PartitionConfig)) -> Self {
@@ -128,6 +129,12 @@ impl Bench {
 
     pub(super) async fn try_open(&self) -> Result<(Partition, RecoveryReport), OpenError> {
         Partition::open(self.config.clone(), self.sink.clone()).await
+    }
+
+    /// Opens it with an object store.
+    pub(super) async fn open_in(&self, tier: &Tier) -> (Partition, RecoveryReport) {
+        let tier = Some(tier.clone());
+        Partition::open_in(self.config.clone(), self.sink.clone(), tier).await.unwrap()
     }
 
     pub(super) async fn open(&self) -> (Partition, RecoveryReport) {

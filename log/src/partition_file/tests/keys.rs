@@ -17,7 +17,7 @@ use crate::segment::keys_name;
 type Model = HashMap<Vec<u8>, Offset>;
 
 /// A batch of records with these keys, each with a value of some bytes; none is a tombstone.
-fn keyed(keys: &[Vec<u8>], value_bytes: usize, codec: Codec) -> Vec<u8> {
+pub(super) fn keyed(keys: &[Vec<u8>], value_bytes: usize, codec: Codec) -> Vec<u8> {
     let mut builder = RowsBuilder::new(BuilderConfig { codec, ..BuilderConfig::default() });
     let value = vec![7; value_bytes];
     for key in keys {
@@ -28,7 +28,7 @@ fn keyed(keys: &[Vec<u8>], value_bytes: usize, codec: Codec) -> Vec<u8> {
     builder.finish(None).unwrap()
 }
 
-fn key(number: u64) -> Vec<u8> {
+pub(super) fn key(number: u64) -> Vec<u8> {
     format!("key {number}").into_bytes()
 }
 
@@ -67,7 +67,7 @@ async fn append_with(
 }
 
 /// What the partition says of a key: the record's own key is looked at, too.
-async fn latest(partition: &Partition, key: &[u8]) -> Result<Option<Offset>, ReadError> {
+pub(super) async fn latest(partition: &Partition, key: &[u8]) -> Result<Option<Offset>, ReadError> {
     let Some(Latest { offset, read }) = partition.latest_by_key(key).await? else {
         return Ok(None);
     };

@@ -1,0 +1,116 @@
+//! Blocks of objects in memory; the one that was not used for longest goes.
+
+use std::collections::BTreeMap;
+
+use pyralog_runtime::buffer::Slice;
+
+/// Names a block: the segment by its generation, and the number of the block in the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BlockKey {
+    pub(super) generation: u64,
+    pub(super) block: u64,
+}
+
+/// The blocks. Invariant: `held` is the length of all of them, and at most `most` unless there is one alone.
+#[derive(Debug)]
+pub(super) struct Cache {
+    blocks: BTreeMap<BlockKey, (Slice, u64)>,
+    /// By the moment of their last use.
+    uses: BTreeMap<u64, BlockKey>,
+    moment: u64,
+    held: u64,
+    most: u64,
+}
+
+impl Cache {
+    pub(super) const fn new(most: u64) -> Self {
+        Self { blocks: BTreeMap::new(), uses: BTreeMap::new(), moment: 0, held: 0, most }
+    }
+
+    pub(super) const fn held(&self) -> u64 {
+        self.held
+    }
+
+    pub(super) const fn most(&self) -> u64 {
+        self.most
+    }
+
+    pub(super) fn has(&self, key: BlockKey) -> bool {
+        self.blocks.contains_key(&key)
+    }
+
+    pub(super) fn find(&mut self, key: BlockKey) -> Option<Slice> {
+        let (block, used) = self.blocks.get_mut(&key)?;
+        self.moment += 1;
+        self.uses.remove(used);
+        self.uses.insert(self.moment, key);
+        *used = self.moment;
+        Some(block.clone())
+    }
+
+    pub(super) fn keep(&mut self, key: BlockKey, block: Slice) {
+        self.drop_block(key);
+        self.held += block.len() as u64;
+        self.moment += 1;
+        self.uses.insert(self.moment, key);
+        self.blocks.insert(key, (block, self.moment));
+        while self.held > self.most
+            && self.uses.len() > 1
+            && let Some((_, oldest)) = self.uses.first_key_value()
+        {
+            self.drop_block(*oldest);
+        }
+    }
+
+    /// Lets go of the blocks of a segment.
+    pub(super) fn forget(&mut self, generation: u64) {
+        let of = |block| BlockKey { generation, block };
+        let keys: Vec<_> = self.blocks.range(of(0)..=of(u64::MAX)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.drop_block(key);
+        }
+    }
+
+    fn drop_block(&mut self, key: BlockKey) {
+        if let Some((block, used)) = self.blocks.remove(&key) {
+            self.held -= block.len() as u64;
+            self.uses.remove(&used);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyralog_runtime::buffer::BufferMut;
+
+    use super::*;
+
+    fn block(len: usize) -> Slice {
+        let mut bytes = BufferMut::heap(len);
+        bytes.extend_with(len, 7);
+        bytes.freeze().into()
+    }
+
+    const fn key(generation: u64, block: u64) -> BlockKey {
+        BlockKey { generation, block }
+    }
+
+    #[test]
+    fn the_block_that_was_not_used_for_longest_goes_and_bytes_are_counted() {
+        let mut cache = Cache::new(300);
+        for number in 0..3 {
+            cache.keep(key(1, number), block(100));
+        }
+        assert!(cache.find(key(1, 0)).is_some());
+        cache.keep(key(2, 0), block(100));
+        let has = [key(1, 0), key(1, 1), key(1, 2), key(2, 0)].map(|key| cache.has(key));
+        assert_eq!((has, cache.held()), ([true, false, true, true], 300));
+        cache.keep(key(2, 0), block(40));
+        assert_eq!(cache.held(), 240, "kept again is kept once");
+        cache.forget(1);
+        let has = [key(1, 0), key(1, 2), key(2, 0)].map(|key| cache.has(key));
+        assert_eq!((has, cache.held()), ([false, false, true], 40));
+        cache.keep(key(3, 0), block(1000));
+        assert_eq!(cache.held(), 1000, "one alone may be larger");
+    }
+}
