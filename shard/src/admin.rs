@@ -142,6 +142,12 @@ struct PartitionStatus<'s> {
     end: u64,
     bytes: u64,
     segments: u64,
+    /// In the object store, and those of them that are only there.
+    store_segments: u64,
+    store_only_segments: u64,
+    store_bytes: u64,
+    /// Closed segments that are not there yet.
+    store_lag_bytes: u64,
     failed: Option<&'s str>,
     damaged: &'s [(u64, u64)],
 }
@@ -211,6 +217,10 @@ impl<'s> PartitionStatus<'s> {
             end: partition.end.get(),
             bytes: partition.bytes,
             segments: partition.segments,
+            store_segments: partition.tier.segments,
+            store_only_segments: partition.tier.remote_only,
+            store_bytes: partition.tier.bytes,
+            store_lag_bytes: partition.tier.waiting_bytes,
             failed: partition.failed.as_deref(),
             damaged: &partition.damaged,
         }

@@ -24,7 +24,7 @@ use crate::node::Started;
 use crate::partitions::recycle_folder;
 use crate::server::{Addresses, StartError};
 use crate::shard::{Phase, Shard, shard_number};
-use crate::{accept, housekeeping, watchdog};
+use crate::{accept, deleted_logs, housekeeping, tiering, watchdog};
 
 /// Boots the node from shard 0. Resolves when every shard accepts; the task takes changes of the catalog.
 pub(crate) async fn lead(shard: &Rc<Shard>) -> Result<(Started, Task<()>), StartError> {
@@ -48,6 +48,7 @@ pub(crate) async fn lead(shard: &Rc<Shard>) -> Result<(Started, Task<()>), Start
         }
     }
     serve(shard, told);
+    deleted_logs::start(shard);
     Ok((Started { addresses, recovery }, changes))
 }
 
@@ -133,6 +134,7 @@ pub(crate) fn serve(shard: &Rc<Shard>, addresses: Vec<ShardAddress>) {
     }
     spawn(watchdog::run(Rc::clone(shard))).detach(); // ends with the core
     spawn_into(Class::Background, housekeeping::run(Rc::clone(shard))).detach(); // ends when the core is quiet
+    tiering::start(shard);
 }
 
 /// The address of a shard's own port.

@@ -32,6 +32,7 @@ use pyralog_wire::{ErrorCode, ErrorReply, LogConfig, LogStorage, Request, Respon
 use crate::asked::Asked;
 use crate::catalog::{Applied, Catalog, Command, LogEntry, decode, encode};
 use crate::config::DataConfig;
+use crate::deleted_logs;
 use crate::flight::{Flight, Landing};
 use crate::limits::{ADMIN_WAITING_MAX, CALL_WAIT};
 use crate::message::{Answer, Question};
@@ -203,7 +204,7 @@ pub(crate) async fn remove_leftovers(shard: &Shard, replayed: &Replayed) {
         let folder = log_folder(data, *log);
         match file::exists(&folder).await {
             Ok(false) => {}
-            Ok(true) => match file::remove_dir_all(&folder).await {
+            Ok(true) => match deleted_logs::remove_folder(shard, *log, &folder).await {
                 Ok(()) => tracing::info!(log = log.get(), "removed what a deletion had left"),
                 Err(error) => tracing::warn!(log = log.get(), %error, "a deleted log is left over"),
             },
@@ -268,7 +269,13 @@ async fn change(
     };
     shard.catalog.borrow().check(&command).map_err(|error| refusal(&error))?;
     log.persist(shard, &command).await?;
-    let applied = apply_everywhere(shard, behind, command).await?;
+    if let Command::Delete { id } = &command {
+        // What is not noted here is noted by the next start, which finds the folder of the log.
+        deleted_logs::note(shard, *id).await;
+    }
+    let applied = apply_everywhere(shard, behind, command).await;
+    shard.objects_left.notify_all();
+    let applied = applied?;
     match applied {
         Applied::Created(entry) => Ok(Response::CreateLog(full_description(shard, &entry).await?)),
         Applied::Altered(entry) => Ok(Response::AlterLog(full_description(shard, &entry).await?)),
@@ -293,6 +300,7 @@ fn create_command(shard: &Shard, create: &CreateLog) -> Result<Command, ErrorRep
         }
     }
     require_memory(shard, &config, None)?;
+    require_store(shard, &config)?;
     let created = shard.wall();
     Ok(Command::Create { name: create.name.clone(), config, created })
 }
@@ -303,6 +311,9 @@ fn alter_command(shard: &Shard, alter: &AlterLog) -> Result<Command, ErrorReply>
     let config =
         changed.map_err(|error| ErrorReply::new(ErrorCode::InvalidConfig, error.to_string()))?;
     require_memory(shard, &config, Some(&entry.config))?;
+    if !entry.config.is_tiered {
+        require_store(shard, &config)?;
+    }
     Ok(Command::Alter { id: entry.id, config })
 }
 
@@ -347,6 +358,16 @@ fn require_memory(
             shard.config.memory_log_bytes_max()
         ),
     ))
+}
+
+/// Refuses what the node has no store for. A rule of the node, as [`require_memory`].
+fn require_store(shard: &Shard, config: &LogConfig) -> Result<(), ErrorReply> {
+    if !config.is_tiered || shard.tier.is_some() {
+        return Ok(());
+    }
+    let text = "the server has no object store: start it with tier.url (file:///path, s3://bucket/prefix, \
+                gs://bucket/prefix, az://container/prefix), or leave the log untiered";
+    Err(ErrorReply::new(ErrorCode::InvalidConfig, text))
 }
 
 /// The cores that have not answered yet that they have made the last change.

@@ -8,8 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyralog_log::limits::{TIER_CACHE_BYTES_DEFAULT, TIER_CACHE_BYTES_MIN};
 use pyralog_seq::pharaoh::{Role, SlotSet};
 use pyralog_seq::scarab;
+use pyralog_store::StoreConfig;
 use pyralog_wire::limits as wire;
 
 use crate::limits;
@@ -48,6 +50,8 @@ pub struct ServerConfig {
     pub limits: ServerLimits,
     /// What the background does.
     pub housekeeping: HousekeepingConfig,
+    /// The object store for closed segments of tiered logs, if there is one.
+    pub tier: Option<TierConfig>,
 }
 
 /// How often the background looks after the partitions of a core, and how fast it works.
@@ -57,6 +61,33 @@ pub struct HousekeepingConfig {
     pub interval: Duration,
     /// Bytes per second that it reads and writes on each core.
     pub io_bytes_per_second: u64,
+}
+
+/// The object store, and what is held of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierConfig {
+    /// Where it is.
+    pub store: StoreConfig,
+    /// Memory of each core for what is read of it.
+    pub cache_bytes: u64,
+}
+
+impl TierConfig {
+    /// The store at a URL, with the default memory.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { store: StoreConfig::new(url), cache_bytes: TIER_CACHE_BYTES_DEFAULT }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.store.check().map_err(|error| ConfigError {
+            key: "tier.url",
+            value: format!("\"{}\"", self.store.url),
+            problem: error.to_string(),
+        })?;
+        let most = wire::MEMORY_BYTES_MAX;
+        within("tier.cache_bytes", self.cache_bytes, TIER_CACHE_BYTES_MIN, most, "bytes")
+    }
 }
 
 /// What a node deals ids from, and how far it believes its clock.
@@ -172,6 +203,7 @@ impl Default for ServerConfig {
             memory: MemoryConfig::default(),
             limits: ServerLimits::default(),
             housekeeping: HousekeepingConfig::default(),
+            tier: None,
         }
     }
 }
@@ -231,6 +263,7 @@ impl ServerConfig {
         self.validate_ids()?;
         self.memory.validate()?;
         self.limits.validate()?;
+        self.tier.as_ref().map_or(Ok(()), TierConfig::validate)?;
         self.housekeeping.validate()
     }
 

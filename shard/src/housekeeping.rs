@@ -18,7 +18,7 @@ use crate::shard::{Phase, Shard};
 
 /// Keeps the partitions of this core, until it stops serving.
 pub(crate) async fn run(shard: Rc<Shard>) {
-    let pace = Rc::new(Pace::new(shard.config.housekeeping.io_bytes_per_second));
+    let pace = Rc::clone(&shard.pace);
     loop {
         let due = shard.housekeeping_due.listen();
         for owned in shard.partitions.all() {

@@ -39,6 +39,7 @@ mod boot;
 mod catalog_log;
 mod connection;
 mod counters;
+mod deleted_logs;
 mod flight;
 mod housekeeping;
 mod ids;
@@ -54,12 +55,13 @@ mod server;
 mod shard;
 mod slab;
 mod stop;
+mod tiering;
 mod watchdog;
 mod writer;
 
 pub use config::{
     ConfigError, DataConfig, HousekeepingConfig, IdsConfig, MemoryConfig, ServerConfig,
-    ServerLimits,
+    ServerLimits, TierConfig,
 };
 pub use data_dir::DataDirError;
 pub use node::{Node, Started};

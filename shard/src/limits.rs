@@ -140,6 +140,16 @@ const _: () = assert!(LANE_MESSAGES >= wire::CREDIT_REQUESTS as usize);
 const _: () = assert!(PARTITIONS_TOTAL_MAX >= wire::PARTITIONS_MAX as u64);
 const _: () = assert!(CONNECTIONS_PER_SHARD <= CONNECTIONS_PER_SHARD_MAX);
 
+/// Segments of one partition that are uploaded before the next partition has its turn.
+///
+/// 4: a partition with a backlog of days does not keep the others from theirs.
+pub const TIER_ROUNDS_MAX: u32 = 4;
+
+/// After a failure to delete the objects of a deleted log it is tried again.
+///
+/// 1 min: a store that is away comes back, and nobody waits for it.
+pub const OBJECTS_RETRY_AFTER: Duration = Duration::from_mins(1);
+
 /// All limits, in the order in which they are printed.
 #[must_use]
 pub fn limits() -> Vec<Limit> {
@@ -232,6 +242,13 @@ fn in_all() -> Vec<Limit> {
             HOUSEKEEPING_IO_BYTES,
             "bytes",
             "each second and core: 5 TiB a day",
+        ),
+        limit("TIER_ROUNDS_MAX", TIER_ROUNDS_MAX.into(), "segments", "the others have their turn"),
+        limit(
+            "OBJECTS_RETRY_AFTER",
+            ms(OBJECTS_RETRY_AFTER),
+            "ms",
+            "a store that is away comes back",
         ),
         limit("SHUTDOWN_GRACE", ms(SHUTDOWN_GRACE), "ms", "clients take their last answers"),
         limit("SEND_STALL_MAX", ms(SEND_STALL_MAX), "ms", "a reader that slow has stopped"),

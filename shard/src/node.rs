@@ -10,8 +10,10 @@ use std::sync::mpsc;
 
 use futures_util::future::{Either, LocalBoxFuture, select};
 use pyralog_log::proof::NodeKey;
+use pyralog_log::tier::Tier;
 use pyralog_runtime::mesh::Mesh;
 use pyralog_runtime::{Core, MachineConfig, Pin, rng, spawn, spawn_durable, time};
+use pyralog_store::Store;
 
 use crate::admin::Admin;
 use crate::boot;
@@ -54,6 +56,7 @@ pub struct Node {
     )]
     report: Option<mpsc::Receiver<Outcome>>,
     data: Option<DataDir>,
+    store: Option<Store>,
 }
 
 impl Node {
@@ -61,16 +64,18 @@ impl Node {
     /// a core.
     ///
     /// # Errors
-    /// [`StartError::Config`] or [`StartError::DataDir`]; nothing is held then.
+    /// [`StartError::Config`], [`StartError::Tier`] or [`StartError::DataDir`]; nothing is held then.
     pub fn open(config: ServerConfig) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
+        let store = config.tier.as_ref().map(|tier| Store::open(&tier.store, config.shards));
+        let store = store.transpose().map_err(StartError::Tier)?;
         let data = open_data(&config)?;
         let identity = data.as_ref().map_or_else(|| fresh(&config), DataDir::identity);
         let key = open_key(data.as_ref())?;
         let mesh = Mesh::new(config.shards, LANE_MESSAGES);
         let (reporter, report) = mpsc::channel();
         let (reporter, report) = (Some(reporter), Some(report));
-        Ok(Self { config, identity, key, mesh, reporter, report, data })
+        Ok(Self { config, identity, key, mesh, reporter, report, data, store })
     }
 
     /// Who it is.
@@ -106,12 +111,14 @@ impl Node {
         &mut self,
     ) -> impl Fn(Core) -> LocalBoxFuture<'static, ()> + Clone + Send + 'static + use<> {
         let reporter = self.reporter.take().expect("a node runs once");
-        let (mesh, config) = (self.mesh.clone(), self.config.clone());
+        let (mesh, config, store) = (self.mesh.clone(), self.config.clone(), self.store.clone());
         let who = (self.identity, self.key.clone());
         move |core: Core| {
-            let (mesh, reporter) = (mesh.clone(), reporter.clone());
+            let reporter = reporter.clone();
+            let tier = tier_of(&core, store.as_ref(), &config, who.0);
+            let reached = (mesh.clone(), tier);
             let told = (config.clone(), who.clone());
-            Box::pin(async move { shard_main(core, mesh, told, reporter).await })
+            Box::pin(async move { shard_main(core, reached, told, reporter).await })
         }
     }
 
@@ -181,15 +188,26 @@ fn fresh(config: &ServerConfig) -> Identity {
     }
 }
 
+/// The core's end of the object store.
+fn tier_of(
+    core: &Core,
+    store: Option<&Store>,
+    config: &ServerConfig,
+    identity: Identity,
+) -> Option<Tier> {
+    let (store, tier) = (store?, config.tier.as_ref()?);
+    Some(Tier::new(Rc::new(store.join(core)), identity.cluster_id, tier.cache_bytes))
+}
+
 /// What runs on each core.
 async fn shard_main(
     core: Core,
-    mesh: Mesh<Message>,
+    (mesh, tier): (Mesh<Message>, Option<Tier>),
     (config, who): (ServerConfig, (Identity, NodeKey)),
     reporter: mpsc::Sender<Outcome>,
 ) {
     let (lanes, inbox) = mesh.join(&core);
-    let shard = Rc::new(Shard::new(lanes, config, who));
+    let shard = Rc::new(Shard::new(lanes, (config, tier), who));
     let _released = Released(Rc::clone(&shard));
     let receiving = spawn_durable("inbox", inbox::run(Rc::clone(&shard), inbox));
     let posting = Rc::clone(&shard);

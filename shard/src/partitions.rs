@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use hashbrown::HashMap;
 use pyralog_log::ids::{LogId, PartitionId};
-use pyralog_log::partition::{Changes, PartitionConfig, Storage};
+use pyralog_log::partition::{Changes, PartitionConfig, Storage, Tiering};
 use pyralog_log::partition_file::Partition;
 use pyralog_log::recovery::RecoveryReport;
 use pyralog_log::retention::{Bounds, Life};
@@ -140,6 +140,7 @@ impl Owned {
             evicted: stats.evicted_records,
             removed: stats.removed_records,
             removed_bytes: stats.removed_bytes,
+            tier: partition.tier_use(),
             ..empty
         }
     }
@@ -238,6 +239,7 @@ pub(crate) fn partition_config(
         segment_bytes: entry.config.segment_bytes,
         key_index: entry.config.key_index,
         life: life(&entry.config),
+        tiering: tiering(&entry.config),
         ..PartitionConfig::new(entry.id, partition, storage)
     }
 }
@@ -283,7 +285,8 @@ impl Shard {
     ) -> Option<String> {
         let storage = self.storage(entry, partition);
         let config = PartitionConfig { tail_bytes, ..partition_config(entry, partition, storage) };
-        let opened = Partition::open(config, Rc::new(Landing::new(self))).await;
+        let opened =
+            Partition::open_in(config, Rc::new(Landing::new(self)), self.tier.clone()).await;
         let place = format!("log {} partition {partition}", entry.name);
         let (state, damaged, line) = match opened {
             Ok((partition, report)) => {
@@ -345,7 +348,8 @@ impl Shard {
             LogStorage::Memory => Some((entry.config.memory_bytes_max, ttl(&entry.config))),
         };
         let LogConfig { durability, segment_bytes, .. } = entry.config;
-        let changes = Changes { durability, segment_bytes, memory, life: life(&entry.config) };
+        let (life, tiering) = (life(&entry.config), tiering(&entry.config));
+        let changes = Changes { durability, segment_bytes, memory, life, tiering };
         for owned in self.partitions.of_log(entry.id) {
             if let State::Open(partition) = &owned.state {
                 owned.config.set(entry.config);
@@ -398,6 +402,15 @@ impl Shard {
             }
         });
         closing.buffer_unordered(OPENING_AT_ONCE).collect::<Vec<()>>().await;
+    }
+}
+
+/// What of a log goes to the object store.
+const fn tiering(config: &LogConfig) -> Tiering {
+    Tiering {
+        is_on: config.is_tiered,
+        local_age: Duration::from_millis(config.retention.local_age_ms),
+        local_bytes: config.retention.local_bytes,
     }
 }
 

@@ -39,6 +39,8 @@ pub enum StartError {
         /// What the system said.
         problem: String,
     },
+    /// The object store cannot be used.
+    Tier(pyralog_store::OpenError),
     /// The admin listener did not start.
     Http(HttpError),
     /// The cores did not start.
@@ -59,6 +61,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(error) => error.fmt(formatter),
             Self::DataDir(error) => error.fmt(formatter),
+            Self::Tier(error) => error.fmt(formatter),
             Self::Listen { address, problem } => write!(
                 formatter,
                 "cannot listen on {address}: {problem}; stop what listens there, or choose another address"
@@ -78,6 +81,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Config(error) => Some(error),
             Self::DataDir(error) => Some(error),
+            Self::Tier(error) => Some(error),
             Self::Http(error) => Some(error),
             Self::Runtime(error) => Some(error),
             Self::Listen { .. } | Self::Catalog(_) | Self::Shard { .. } => None,

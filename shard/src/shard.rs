@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pyralog_log::ids::Timestamp;
+use pyralog_log::pace::Pace;
 use pyralog_log::proof::NodeKey;
+use pyralog_log::tier::Tier;
 use pyralog_runtime::buffer;
 use pyralog_runtime::channel::{Event, Listener, OnceReceiver, OnceSender, Sender, oneshot};
 use pyralog_runtime::mesh::{Lanes, Refused};
@@ -86,6 +88,12 @@ pub(crate) struct Shard {
     pub(crate) addresses: RefCell<Vec<ShardAddress>>,
     /// Bound at boot, until they accept.
     pub(crate) listeners: RefCell<Vec<net::Listener>>,
+    /// Of all that the background reads and writes.
+    pub(crate) pace: Rc<Pace>,
+    /// The object store, if the server has one.
+    pub(crate) tier: Option<Tier>,
+    /// Shard 0 only: objects of a deleted log are to go.
+    pub(crate) objects_left: Event,
     /// Shard 0 only: where changes of the catalog wait.
     pub(crate) admin: RefCell<Option<Sender<AdminJob>>>,
     lanes: Lanes<Message>,
@@ -101,10 +109,11 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(
         lanes: Lanes<Message>,
-        config: ServerConfig,
+        (config, tier): (ServerConfig, Option<Tier>),
         (identity, key): (Identity, NodeKey),
     ) -> Self {
         let memory = config.memory;
+        let pace = Rc::new(Pace::new(config.housekeeping.io_bytes_per_second));
         Self {
             index: lanes.shard(),
             shards: lanes.shards(),
@@ -125,6 +134,9 @@ impl Shard {
             flights: RefCell::default(),
             addresses: RefCell::default(),
             listeners: RefCell::default(),
+            pace,
+            tier,
+            objects_left: Event::new(),
             admin: RefCell::default(),
             lanes,
             calls: RefCell::default(),
@@ -326,6 +338,7 @@ impl Shard {
             partitions: partitions.iter().map(|owned| owned.snapshot(self.index)).collect(),
             ids: self.ids.snapshot(),
             sequencers: self.counters.snapshot(),
+            tier: self.tier.as_ref().map(Tier::stats).unwrap_or_default(),
             draining: self.phase() >= Phase::Quiet,
             ..self.metrics.snapshot()
         }

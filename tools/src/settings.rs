@@ -17,8 +17,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pyralog_shard::{
-    DataConfig, HousekeepingConfig, IdsConfig, MemoryConfig, ServerConfig, ServerLimits,
+    DataConfig, HousekeepingConfig, IdsConfig, MemoryConfig, ServerConfig, ServerLimits, TierConfig,
 };
+use pyralog_store::StoreConfig;
 use pyralog_wire::config::LogConfig;
 
 pub(crate) use check::{Finding, Machine, Severity, check};
@@ -118,7 +119,23 @@ fn server(layers: &Layers) -> ServerConfig {
             interval: layers.duration("housekeeping.interval"),
             io_bytes_per_second: layers.size("housekeeping.io_bytes_per_second"),
         },
+        tier: tier(layers),
     }
+}
+
+/// The object store, if one is named. Its credentials are those of the environment, as its provider's tools take them.
+fn tier(layers: &Layers) -> Option<TierConfig> {
+    let url = layers.text("tier.url");
+    if url.is_empty() {
+        return None;
+    }
+    let environment = std::env::vars().filter(|(name, _)| StoreConfig::takes_variable(name));
+    let store = StoreConfig {
+        url: url.to_owned(),
+        endpoint: Some(layers.text("tier.endpoint").to_owned()).filter(|text| !text.is_empty()),
+        environment: environment.collect(),
+    };
+    Some(TierConfig { store, cache_bytes: layers.size("tier.cache_bytes") })
 }
 
 #[cfg(test)]

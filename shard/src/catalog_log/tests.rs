@@ -56,7 +56,8 @@ fn with_two_cores(test: fn(Rc<Shard>, Rc<Follower>) -> LocalBoxFuture<'static, (
         let data = DataConfig::MemoryOnly { max_memory: 1 << 30 };
         let config = ServerConfig { shards: 2, data, ..ServerConfig::default() };
         let identity = Identity { node_id: 1, cluster_id: 1, created_us: 0 };
-        let shard = Rc::new(Shard::new(lanes, config, (identity, crate::node_key::draw())));
+        let who = (identity, crate::node_key::draw());
+        let shard = Rc::new(Shard::new(lanes, (config, None), who));
         let (follower, ended) = (Rc::clone(&follower), Rc::clone(&ended));
         async move {
             if core.shard == 1 {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use pyralog_log::ids::{LogId, Offset, PartitionId};
+use pyralog_log::partition_file::TierUse;
+use pyralog_log::tier::TierStats;
 
 use super::{COUNTERS, Counter, CountersSnapshot, Histograms, IdsSnapshot};
 
@@ -37,6 +39,8 @@ pub struct ShardSnapshot {
     pub ids: IdsSnapshot,
     /// Its named counters.
     pub sequencers: CountersSnapshot,
+    /// What it moved to and from the object store.
+    pub tier: TierStats,
     /// Whether the core is draining for a stop.
     pub draining: bool,
 }
@@ -64,6 +68,8 @@ pub struct PartitionSnapshot {
     pub segments: u64,
     /// Sessions that it remembers.
     pub sessions: u64,
+    /// What it has in the object store.
+    pub tier: TierUse,
     /// Records evicted from a memory log so far.
     pub evicted: u64,
     /// Records that retention and truncation removed since it was opened.

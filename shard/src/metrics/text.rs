@@ -11,6 +11,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use pyralog_log::durability::Durability;
+use pyralog_log::partition_file::TierUse;
+use pyralog_log::tier::TierStats;
 use pyralog_wire::{ErrorCode, Kind};
 
 use super::{Counter, Histograms, NodeSnapshot, PartitionSnapshot};
@@ -58,6 +60,7 @@ impl Collector for Scrape {
         encode_gauges(&mut encoder, snapshot)?;
         encode_sums(&mut encoder, snapshot)?;
         encode_sequencers(&mut encoder, snapshot)?;
+        encode_tier(&mut encoder, snapshot)?;
         encode_partitions(&mut encoder, snapshot)
     }
 }
@@ -181,6 +184,7 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
     let help = "Bytes of batches, by where they lie";
     let mut metric = encoder.encode_descriptor("storage_bytes", help, None, MetricType::Gauge)?;
     metric.encode_family(&[("tier", "local")])?.encode_gauge::<u64>(&sum(|p| p.bytes))?;
+    metric.encode_family(&[("tier", "store")])?.encode_gauge::<u64>(&sum(|p| p.tier.bytes))?;
     let help = "Segments of all partitions";
     gauge(encoder, "segments", help, sum(|p| p.segments))?;
     gauge(encoder, "session_count", "Producer sessions remembered", sum(|p| p.sessions))?;
@@ -199,6 +203,41 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
             .encode_counter::<NoLabelSet, u64, f64>(&sum(read), None)?;
     }
     Ok(())
+}
+
+/// What went to the object store and came from it, and how far it is behind.
+fn encode_tier(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Encoded {
+    type Reader = fn(&TierStats) -> u64;
+    let totals: [(&str, &str, Reader); 10] = [
+        ("tier_uploads", "Segments uploaded", |tier| tier.uploads),
+        ("tier_uploaded_bytes", "Bytes uploaded", |tier| tier.uploaded_bytes),
+        ("tier_downloads", "Reads of objects", |tier| tier.downloads),
+        ("tier_downloaded_bytes", "Bytes read of objects", |tier| tier.downloaded_bytes),
+        ("tier_deleted_objects", "Objects deleted", |tier| tier.deleted),
+        ("tier_orphans", "Objects deleted that no manifest named", |tier| tier.orphans),
+        ("tier_errors", "Calls to the object store that failed", |tier| tier.errors),
+        ("tier_unsound", "Times that the store gave what was not written", |tier| tier.unsound),
+        ("tier_cache_hits", "Blocks of objects found in memory", |tier| tier.cache_hits),
+        ("tier_cache_misses", "Blocks of objects read from the store", |tier| tier.cache_misses),
+    ];
+    for (name, help, read) in totals {
+        let total = snapshot.shards.iter().map(|shard| read(&shard.tier)).sum();
+        encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, f64>(&total, None)?;
+    }
+    let cached = snapshot.shards.iter().map(|shard| shard.tier.cached_bytes).sum();
+    gauge(encoder, "tier_cache_bytes", "Bytes of objects in memory", cached)?;
+    let partitions = snapshot.partitions();
+    let sum = |read: fn(&TierUse) -> u64| partitions.iter().map(|p| read(&p.tier)).sum();
+    let help = "Bytes of closed segments of tiered logs that are not in the object store yet";
+    gauge(encoder, "tier_lag_bytes", help, sum(|tier| tier.waiting_bytes))?;
+    gauge(encoder, "tier_lag_segments", "Such segments", sum(|tier| tier.waiting))?;
+    let help = "Those of them that stay because records in them are damaged";
+    gauge(encoder, "tier_held_back_segments", help, sum(|tier| tier.held_back))?;
+    gauge(encoder, "tier_segments", "Segments in the object store", sum(|tier| tier.segments))?;
+    let help = "Those of them that are in no directory any more";
+    gauge(encoder, "tier_remote_only_segments", help, sum(|tier| tier.remote_only))
 }
 
 fn encode_sequencers(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Encoded {

@@ -1,5 +1,6 @@
 //! The table of keys: name, kind, default and text, from which parsing, help and docs are made.
 
+use pyralog_log::limits::TIER_CACHE_BYTES_MIN;
 use pyralog_seq::scarab;
 use pyralog_wire::limits as wire;
 
@@ -31,7 +32,7 @@ impl Key {
 }
 
 /// What each section is about, in the order in which they are printed.
-pub(crate) const SECTIONS: [(&str, &str); 9] = [
+pub(crate) const SECTIONS: [(&str, &str); 10] = [
     (
         "server",
         "The node: who it is, where its data lives, where it listens, how many cores it uses.",
@@ -44,6 +45,7 @@ pub(crate) const SECTIONS: [(&str, &str); 9] = [
         "housekeeping",
         "What the background does: retention, and all else that keeps logs within their bounds.",
     ),
+    ("tier", "The object store for closed segments of tiered logs, see docs/OPERATIONS.md."),
     ("logs", "What `pyralog log create` gives a new log when its flags do not say."),
     ("observability", "What the server prints."),
     ("client", "Defaults of the client commands (log, produce, consume, status)."),
@@ -283,6 +285,31 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Size { min: 1 << 20, max: wire::MEMORY_BYTES_MAX },
         default: "64MiB",
         doc: &["Bytes per second that the background reads and writes, on each core."],
+    },
+    Key {
+        name: "tier.url",
+        kind: Kind::Url,
+        default: "",
+        doc: &[
+            "Where closed segments of tiered logs go: \"file:///path\", \"s3://bucket/prefix\",",
+            "\"gs://bucket/prefix\" or \"az://container/prefix\". Credentials come from the variables that",
+            "the tools of each provider use (AWS_*, GOOGLE_*, AZURE_*). Empty = no object store.",
+        ],
+    },
+    Key {
+        name: "tier.endpoint",
+        kind: Kind::Url,
+        default: "",
+        doc: &[
+            "Another server that speaks the protocol of tier.url: \"http://127.0.0.1:9000\".",
+            "Empty = the provider's own.",
+        ],
+    },
+    Key {
+        name: "tier.cache_bytes",
+        kind: Kind::Size { min: TIER_CACHE_BYTES_MIN, max: wire::MEMORY_BYTES_MAX },
+        default: "64MiB",
+        doc: &["Memory of each shard for what is read of the object store."],
     },
     Key {
         name: "logs.partitions",

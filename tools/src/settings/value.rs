@@ -8,6 +8,9 @@ use pyralog_seq::pharaoh::{ParseSlotsError, SlotSet};
 
 use crate::quantity::{duration_exact, parse_duration, parse_size, size_exact};
 
+/// Longest URL.
+const URL_BYTES_MAX: usize = 1024;
+
 /// What values a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -15,6 +18,8 @@ pub(crate) enum Kind {
     Text { bytes_max: usize },
     /// A host name or address without a port, or nothing.
     Host,
+    /// A URL, or nothing; whoever uses it looks at it closely.
+    Url,
     /// A path, not empty.
     Path,
     /// `address:port`, or `off` where that is possible.
@@ -38,7 +43,7 @@ pub(crate) enum Kind {
 /// The value of a key, already of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// Of [`Kind::Text`], [`Kind::Host`] and [`Kind::Path`].
+    /// Of [`Kind::Text`], [`Kind::Host`], [`Kind::Url`] and [`Kind::Path`].
     Text(String),
     /// Of [`Kind::Address`]; `None` is `off`.
     Address(Option<SocketAddr>),
@@ -67,6 +72,8 @@ impl Kind {
         match self {
             Self::Text { bytes_max } => text_value(text, bytes_max),
             Self::Host => host_value(text),
+            Self::Url if text.is_empty() => Ok(Value::Text(String::new())),
+            Self::Url => text_value(text, URL_BYTES_MAX),
             Self::Path if text.is_empty() => Err("expected a path".to_owned()),
             Self::Path => Ok(Value::Text(text.to_owned())),
             Self::Address { off } => address_value(text, off),
@@ -113,6 +120,7 @@ impl Kind {
         match self {
             Self::Text { .. } => "text".to_owned(),
             Self::Host => "host".to_owned(),
+            Self::Url => "URL".to_owned(),
             Self::Path => "path".to_owned(),
             Self::Address { off: false } => "address:port".to_owned(),
             Self::Address { off: true } => "address:port or `off`".to_owned(),
