@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::config::{ClientConfig, ConsumerConfig, ProducerConfig, StartFrom};
 use crate::error::ClientError;
 use crate::record::Record;
-use crate::{FetchedBatch, LatestRecord, ProducerStats, RecordMetadata, ServerInfo};
+use crate::{FetchedBatch, LatestRecord, ProducerStats, RecordMetadata, ServerInfo, Stored};
 
 pub use sequences::{Counter, IdSource};
 
@@ -193,6 +193,20 @@ impl Client {
         Ok(KeyReader { inner, engine: Arc::clone(&self.engine) })
     }
 
+    /// See [`crate::Client::stored`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stored(
+        &self,
+        log: &str,
+        partition: PartitionId,
+        from: Offset,
+    ) -> Result<StoredReader, ClientError> {
+        let inner = self.engine.wait(self.inner.stored(log, partition, from))?;
+        Ok(StoredReader { inner, engine: Arc::clone(&self.engine) })
+    }
+
     /// See [`crate::Client::producer`].
     ///
     /// # Errors
@@ -354,6 +368,35 @@ impl Delivery {
     #[must_use]
     pub fn outcome(&self) -> Option<Result<RecordMetadata, ClientError>> {
         self.inner.outcome()
+    }
+}
+
+/// See [`crate::StoredReader`].
+#[derive(Debug)]
+pub struct StoredReader {
+    inner: crate::StoredReader,
+    engine: Arc<Engine>,
+}
+
+impl StoredReader {
+    /// See [`crate::StoredReader::next`].
+    ///
+    /// # Errors
+    /// As there.
+    #[expect(clippy::should_implement_trait, reason = "the async reader has the same name")]
+    pub fn next(&mut self) -> Result<Stored, ClientError> {
+        self.engine.wait(self.inner.next())
+    }
+
+    /// See [`crate::StoredReader::seek`].
+    pub fn seek(&mut self, to: Offset) {
+        self.inner.seek(to);
+    }
+
+    /// See [`crate::StoredReader::position`].
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        self.inner.position()
     }
 }
 

@@ -57,6 +57,7 @@ mod producer;
 mod receive;
 mod record;
 mod slot;
+mod stored;
 
 pub use client::Client;
 pub use config::{ClientConfig, ConsumerConfig, OnOutOfRange, ProducerConfig, StartFrom, Stop};
@@ -72,6 +73,7 @@ pub use ledger::ProducerStats;
 pub use partitioner::{Partitioner, partition_of_key};
 pub use producer::Producer;
 pub use record::Record;
+pub use stored::{Stored, StoredBatches, StoredReader};
 
 pub use pyralog_log::batch::{BatchHeader, Codec, Headers, RecordView, Rows};
 pub use pyralog_log::durability::Durability;

@@ -48,6 +48,9 @@ pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 /// fetches that a consumer holds per partition stay small.
 pub const FETCH_BYTES_DEFAULT: u32 = 1 << 20;
 
+/// Bytes that a [`crate::StoredReader`] asks for at a time: the smallest answer that can hold every batch.
+pub const STORED_BYTES: u32 = 8 << 20;
+
 /// How long a fetch waits at the tail unless configured.
 pub const FETCH_WAIT_DEFAULT: Duration = Duration::from_secs(5);
 
@@ -186,6 +189,7 @@ pub fn limits() -> Vec<Limit> {
         limit("BACKOFF_MAX_DEFAULT", ms(BACKOFF_MAX_DEFAULT), "ms", "a return is soon noticed"),
         limit("TIMEOUT_MAX", ms(TIMEOUT_MAX), "ms", "sums cannot overflow"),
         limit("FETCH_BYTES_DEFAULT", FETCH_BYTES_DEFAULT.into(), "bytes", "one default batch"),
+        limit("STORED_BYTES", STORED_BYTES.into(), "bytes", "the largest batch"),
         limit("FETCH_WAIT_DEFAULT", ms(FETCH_WAIT_DEFAULT), "ms", "few empty answers at the tail"),
         limit(
             "LINK_QUEUE_REQUESTS_MAX",

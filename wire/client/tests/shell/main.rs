@@ -11,6 +11,7 @@ mod handshake;
 mod ids;
 mod keys;
 mod producing;
+mod stored;
 
 use std::time::Duration;
 
