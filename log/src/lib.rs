@@ -19,6 +19,7 @@ pub mod recovery;
 pub mod recovery_file;
 pub mod remote;
 pub mod retention;
+pub mod restore;
 pub mod segment;
 pub mod segment_writer;
 pub mod sessions;

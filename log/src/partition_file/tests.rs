@@ -5,6 +5,7 @@ mod crash;
 mod harness;
 mod keys;
 mod rescan;
+mod restored;
 mod retention;
 mod simulated;
 mod tiering;
