@@ -45,7 +45,7 @@ use crate::shard::{AdminJob, Phase, Shard};
 /// Bytes of commands read at once at boot.
 const REPLAY_BYTES: usize = 1 << 20;
 /// Segments of the catalog: a command takes some 300 bytes, so one holds two hundred thousand of them.
-const SEGMENT_BYTES: u64 = 64 << 20;
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// The catalog's partition; none on a node that keeps nothing.
 #[derive(Debug)]
@@ -144,7 +144,11 @@ async fn refuse_later_logs(data: &Path, catalog: &Catalog) -> Result<(), String>
     ))
 }
 
-fn command_batch(command: &Command, now: Timestamp) -> Result<Vec<u8>, ErrorReply> {
+/// A batch with the command.
+///
+/// # Errors
+/// If it cannot be encoded, for which there is no reason.
+pub(crate) fn command_batch(command: &Command, now: Timestamp) -> Result<Vec<u8>, ErrorReply> {
     let internal = |text: String| ErrorReply::new(ErrorCode::Internal, text);
     let value = encode(command).map_err(|error| internal(error.to_string()))?;
     let config = BuilderConfig { flags: Flags::CONTROL, ..BuilderConfig::default() };

@@ -351,7 +351,8 @@ impl Shard {
     }
 }
 
-fn mode_of(config: &CounterConfig) -> Mode {
+/// The mode of an obelisk that works so.
+pub(crate) fn mode_of(config: &CounterConfig) -> Mode {
     match config.mode {
         CounterMode::Reserve => Mode::reserve(config.block),
         CounterMode::Always => Mode::Always,

@@ -52,6 +52,11 @@ pub enum DataDirError {
         /// The name of one of the files.
         entry: String,
     },
+    /// It is a data directory, where a new one is to be made.
+    Taken {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It was written by another version of the format.
     OtherFormat {
         /// The directory.
@@ -130,6 +135,11 @@ impl fmt::Display for DataDirError {
             Self::NotOurs { path, entry } => write!(
                 formatter,
                 "{} holds `{entry}` but no {NODE_FILE}, so it is not a data directory: choose an empty or new one",
+                path.display()
+            ),
+            Self::Taken { path } => write!(
+                formatter,
+                "{} is a data directory already: choose an empty or new one",
                 path.display()
             ),
             Self::OtherFormat { path, found } => write!(
@@ -313,6 +323,42 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// A directory that is to become a data directory, held by this process. Until [`Foundation::finish`] no server takes it.
+#[derive(Debug)]
+pub struct Foundation {
+    path: PathBuf,
+    lock: FileLock,
+}
+
+impl Foundation {
+    /// Takes the directory at `path`, which must be missing or empty.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotOurs`] or [`DataDirError::Taken`] if there is anything in it, or what any call can meet.
+    pub fn lay(path: &Path) -> Result<Self, DataDirError> {
+        create_directory(path)?;
+        if blocking::exists(&path.join(NODE_FILE)).unwrap_or(false) {
+            return Err(DataDirError::Taken { path: path.into() });
+        }
+        refuse_foreign(path)?;
+        let lock = take_lock(path)?;
+        Ok(Self { path: path.into(), lock })
+    }
+
+    /// Makes it a data directory, durably.
+    ///
+    /// # Errors
+    /// What any call can meet; it is none then.
+    pub fn finish(self, identity: Identity) -> Result<DataDir, DataDirError> {
+        for folder in ["catalog", "logs", "recycle", SCARAB_FOLDER, OBELISK_FOLDER] {
+            create_directory(&self.path.join(folder))?;
+        }
+        blocking::sync_dir(&self.path).map_err(|source| failed(&self.path, source))?;
+        let identity = write_node_file(&self.path, identity)?;
+        Ok(DataDir { path: self.path, identity, _lock: self.lock })
     }
 }
 

@@ -130,6 +130,8 @@ pub const LOCK_FILE_BYTES_MAX: usize = 32;
 /// Bytes of buffers of the core that works on a directory without a server: one partition at a time, whose largest group has
 /// 16 MiB and is read while another is written.
 pub const OFFLINE_BUFFER_BYTES: usize = 64 << 20;
+/// Bytes of a file of a backup that are read at a time when it is restored; a batch that is longer is read whole.
+pub const RESTORE_READ_BYTES: u64 = 4 << 20;
 /// Bytes of a node's or host's name in settings.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
 
@@ -211,6 +213,7 @@ fn in_all() -> Vec<Limit> {
             "names in memory",
         ),
         limit("COUNTERS_OPEN_MAX", COUNTERS_OPEN_MAX as u64, "counters", "descriptors"),
+        limit("RESTORE_READ_BYTES", RESTORE_READ_BYTES, "bytes", "calls cost nothing beside it"),
         limit("LOGS_MAX", LOGS_MAX as u64, "logs", "a replica of the catalog on every core"),
         limit(
             "PARTITIONS_TOTAL_MAX",

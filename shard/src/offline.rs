@@ -3,6 +3,8 @@
 //! Each call starts a machine of one core for as long as it takes, because partitions are opened on cores and nowhere else.
 //! Reading the catalog needs neither core nor lock: it takes the batches that somebody else has found.
 
+pub mod restore;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

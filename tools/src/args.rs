@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pyralog_perf::BenchArgs;
 
 pub(crate) use data::{Compression, ConsumeArgs, InputFormat, OutputFormat, ProduceArgs};
-pub(crate) use keep::InspectArgs;
+pub(crate) use keep::{BackupArgs, BackupCommand, InspectArgs, RestoreArgs};
 pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCommand, Switch};
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,
@@ -138,6 +138,10 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Show what a running server does
     Status(StatusArgs),
+    /// Copy the logs and counters of a running server
+    Backup(BackupArgs),
+    /// Make a data directory from a backup
+    Restore(RestoreArgs),
     /// Look at segments, partitions and data directories on disk, and repair them
     Inspect(InspectArgs),
     /// See it work: ingest, read back, restart and verify in a temporary directory

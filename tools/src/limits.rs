@@ -70,5 +70,18 @@ pub(crate) const RECEIPT_BYTES_MAX: u64 = 1 << 20;
 /// Longest name or note in a receipt, in bytes: a path, or a few sentences.
 pub(crate) const RECEIPT_TEXT_BYTES_MAX: usize = 4096;
 
+/// Bytes after which a backup begins another file: few files for a large partition, and little is read again when a backup
+/// that was cut short goes on.
+pub(crate) const BACKUP_FILE_BYTES: u64 = 256 << 20;
+
+/// Largest manifest of a backup, in bytes: 180 for each file, so a million of them.
+pub(crate) const BACKUP_MANIFEST_BYTES_MAX: usize = 192 << 20;
+
+/// Milliseconds behind the end of a backup up to which ids may have been dealt: slots run at most 5 s ahead of their clock.
+pub(crate) const BACKUP_ID_MARGIN_MS: u64 = 10_000;
+
+/// Bytes of a lock file that are looked at.
+pub(crate) const LOCK_BYTES_MAX: usize = 32;
+
 const _: () = assert!(READ_BYTES.is_power_of_two() && WRITE_BYTES.is_power_of_two());
 const _: () = assert!(DOCTOR_PROBE_SAMPLES_MAX >= 100, "a p99 needs a hundred samples");

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod backup;
 mod bench;
 mod config_command;
 mod connect;
@@ -25,6 +26,7 @@ mod produce;
 mod progress;
 mod quantity;
 mod quickstart;
+mod restore;
 mod serve;
 mod session;
 mod settings;
@@ -66,6 +68,8 @@ fn run(command: Command, session: Session) -> Result<(), Failure> {
         Command::Key(args) => key_command::run(session, args),
         Command::Verify(args) => notary::verify(session.output, &args),
         Command::Status(args) => status::run(&session, &args),
+        Command::Backup(args) => backup::run(&session, &args),
+        Command::Restore(args) => restore::run(&session, &args),
         Command::Inspect(args) => inspect::run(&session, &args),
         Command::Quickstart(args) => quickstart::run(&session, &args),
         Command::Bench(args) => bench::run(session.output, &args),

@@ -8,7 +8,9 @@ mod human;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use human::{bytes_human, count_human, duration_human, rate_human, seconds_human};
+pub(crate) use human::{
+    bytes_human, count_human, counted, duration_human, rate_human, seconds_human,
+};
 
 /// Units of a size with their bytes. The first of equal value is the one printed.
 const SIZE_UNITS: [(&str, u64); 9] = [

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 39] = [
+const COMMANDS: [&str; 42] = [
     "",
     "serve",
     "log",
@@ -31,6 +31,9 @@ const COMMANDS: [&str; 39] = [
     "key",
     "verify",
     "status",
+    "backup",
+    "backup verify",
+    "restore",
     "inspect",
     "quickstart",
     "bench",
@@ -76,7 +79,7 @@ fn help_is_what_was_reviewed() {
 
 #[test]
 fn every_command_in_the_help_is_in_the_golden_file() {
-    for group in ["", "log", "id", "obelisk", "bench", "config"] {
+    for group in ["", "backup", "log", "id", "obelisk", "bench", "config"] {
         let text = printed(group);
         let commands = text.lines().skip_while(|line| *line != "Commands:").skip(1);
         for line in commands.take_while(|line| !line.is_empty()) {

@@ -15,6 +15,12 @@ pub(crate) fn count_human(count: u64) -> String {
     out
 }
 
+/// `1 log`, `1,200 logs`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", count_human(count))
+}
+
 /// Bytes with three significant digits in decimal units: `512 MB`, as disks and networks are sold.
 pub(crate) fn bytes_human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];

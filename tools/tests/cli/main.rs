@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup;
 mod bench;
 mod inspect;
 mod logs;
 mod process;
 mod records;
+mod restore;
 mod sequences;
 mod serving;
 mod settings;

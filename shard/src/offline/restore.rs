@@ -1,0 +1,334 @@
+//! Making a data directory from what a backup holds.
+//!
+//! `node.toml` is written last: until then the directory is none, and no server starts on it. A restore that was cut short is
+//! thrown away and begun again.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use pyralog_log::batch::{BatchHeader, HEADER_BYTES};
+use pyralog_log::durability::Durability;
+use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
+use pyralog_log::partition::{AppendNow, PartitionConfig, Storage, Ticket};
+use pyralog_log::partition_file::Partition;
+use pyralog_log::restore::{PartitionRestore, RestoredPartition};
+use pyralog_runtime::{rng, spawn_blocking, time};
+use pyralog_seq::obelisk::Mode;
+use pyralog_seq::obelisk_file::{ObeliskFile, Options};
+use pyralog_seq::scarab::EPOCH_UNIX_MS;
+use pyralog_wire::LogConfig;
+use pyralog_wire::message::CounterConfig;
+
+use super::{Nobody, OfflineError, on_a_core, partition_folder};
+use crate::catalog::{Command, LogEntry};
+use crate::catalog_log::{SEGMENT_BYTES, command_batch};
+use crate::counters::mode_of;
+use crate::data_dir::{Foundation, Identity, OBELISK_FOLDER, SCARAB_FOLDER};
+use crate::limits::{NODE_ID_MAX, RESTORE_READ_BYTES};
+use crate::ownership::CATALOG_LOG;
+use crate::partitions::{partition_config, recycle_folder};
+
+/// Commands of the catalog that are made durable at once.
+const COMMANDS_AT_ONCE: usize = 256;
+
+/// What to restore. The caller has checked that the files are what they were.
+#[derive(Clone, Debug)]
+pub struct RestoreOrder {
+    /// The logs, by id.
+    pub logs: Vec<RestoreLog>,
+    /// The counters.
+    pub counters: Vec<RestoreCounter>,
+    /// No id with a later time was dealt, in milliseconds since the Unix epoch.
+    pub ids_until_ms: u64,
+}
+
+/// A log.
+#[derive(Clone, Debug)]
+pub struct RestoreLog {
+    /// Its id, name and configuration.
+    pub entry: LogEntry,
+    /// Its partitions with files.
+    pub partitions: Vec<RestorePartition>,
+}
+
+/// A partition.
+#[derive(Clone, Debug)]
+pub struct RestorePartition {
+    /// Its number.
+    pub partition: PartitionId,
+    /// Its low watermark.
+    pub low: Offset,
+    /// Its high watermark.
+    pub high: Offset,
+    /// Files of sealed batches, in order of offset.
+    pub files: Vec<PathBuf>,
+}
+
+/// A counter.
+#[derive(Clone, Debug)]
+pub struct RestoreCounter {
+    /// Its name.
+    pub name: String,
+    /// How it works.
+    pub config: CounterConfig,
+    /// No number above it was dealt.
+    pub value: u64,
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restored {
+    /// The identity that the directory got.
+    pub node_id: u64,
+    /// The cluster that it is of now.
+    pub cluster_id: u64,
+    /// Bytes of batches.
+    pub bytes: u64,
+    /// Damaged ranges: what was missing in the backup.
+    pub damaged: u64,
+}
+
+/// Why nothing was restored; in words, with what it was about.
+#[derive(Debug)]
+pub struct RestoreFailed {
+    place: String,
+    problem: String,
+}
+
+impl fmt::Display for RestoreFailed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.problem)
+    }
+}
+
+impl std::error::Error for RestoreFailed {}
+
+fn failed(place: impl fmt::Display) -> impl FnOnce(String) -> RestoreFailed {
+    move |problem| RestoreFailed { place: place.to_string(), problem }
+}
+
+/// What can end a restore.
+type Outcome<T> = Result<T, RestoreFailed>;
+
+/// Makes a data directory of `order`: the logs with their ids, records, configurations and watermarks, the counters above
+/// everything dealt, and ids of records after everything that the former cluster can have dealt. The cluster gets a new id.
+///
+/// # Errors
+/// If the directory is not empty or missing, or something cannot be read or written. It is to be removed then; no server
+/// starts on it.
+pub fn restore(data: &Path, order: RestoreOrder) -> Result<Outcome<Restored>, OfflineError> {
+    let foundation = Foundation::lay(data)?;
+    let place = data.to_owned();
+    let (mut restored, created_us) = match on_a_core("restore", move || {
+        let (place, order) = (place.clone(), order.clone());
+        async move { fill(&place, &order).await.map(|restored| (restored, time::unix_us())) }
+    })? {
+        Ok(restored) => restored,
+        Err(failed) => return Ok(Err(failed)),
+    };
+    let draw = || rng::entropy_u64() % NODE_ID_MAX + 1;
+    let identity = Identity { node_id: draw(), cluster_id: draw(), created_us };
+    (restored.node_id, restored.cluster_id) = (identity.node_id, identity.cluster_id);
+    foundation.finish(identity)?;
+    Ok(Ok(restored))
+}
+
+async fn fill(data: &Path, order: &RestoreOrder) -> Outcome<Restored> {
+    let mut restored = Restored::default();
+    for log in &order.logs {
+        for partition in &log.partitions {
+            let (bytes, damaged) = fill_partition(data, log, partition).await.map_err(failed(
+                format_args!("log {} partition {}", log.entry.name, partition.partition),
+            ))?;
+            restored.bytes += bytes;
+            restored.damaged += damaged;
+        }
+    }
+    for counter in &order.counters {
+        let mode = mode_of(&counter.config);
+        raise(&data.join(OBELISK_FOLDER), &counter.name, (mode, counter.value))
+            .await
+            .map_err(failed(format_args!("counter {}", counter.name)))?;
+    }
+    // The former cluster may have dealt ids up to now.
+    let now_ms = u64::try_from(time::unix_us() / 1000).unwrap_or_default();
+    let mark = order.ids_until_ms.max(now_ms).saturating_sub(EPOCH_UNIX_MS) + 1;
+    raise(&data.join(SCARAB_FOLDER), "shard-0", (Options::default().mode, mark))
+        .await
+        .map_err(failed("the mark of ids"))?;
+    fill_catalog(data, order).await.map_err(failed("the catalog"))?;
+    Ok(restored)
+}
+
+/// Makes an obelisk whose value is `value`.
+async fn raise(folder: &Path, name: &str, (mode, value): (Mode, u64)) -> Result<(), String> {
+    let options = Options { mode, ..Options::default() };
+    let (file, _) = ObeliskFile::raise_to(folder, name, options, value)
+        .await
+        .map_err(|error| error.to_string())?;
+    file.close().await.map_err(|error| error.to_string())
+}
+
+/// Writes the segments, then opens and closes the partition: a recovery reads all of it. Returns bytes and damaged ranges.
+async fn fill_partition(
+    data: &Path,
+    log: &RestoreLog,
+    order: &RestorePartition,
+) -> Result<(u64, u64), String> {
+    let dir = partition_folder(data, log.entry.id, order.partition);
+    let mut partition = PartitionRestore::begin(RestoredPartition {
+        log: log.entry.id,
+        partition: order.partition,
+        dir: dir.clone(),
+        segment_bytes: log.entry.config.segment_bytes,
+    })
+    .await
+    .map_err(|error| error.to_string())?;
+    let mut bytes = 0;
+    for path in &order.files {
+        let mut reader = Chunks::open(path.clone());
+        while let Some(chunk) = reader.next().await? {
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let header = BatchHeader::parse(rest).map_err(|error| error.to_string())?;
+                let (batch, behind) = rest.split_at(header.total_len());
+                partition.push(batch).await.map_err(|error| error.to_string())?;
+                bytes += batch.len() as u64;
+                rest = behind;
+            }
+        }
+    }
+    partition.finish(order.low, order.high).await.map_err(|error| error.to_string())?;
+    let storage = Storage::Durable { dir, recycle: recycle_folder(data, 0) };
+    let config = PartitionConfig {
+        key_index: false,
+        ..partition_config(&log.entry, order.partition, storage)
+    };
+    let opened = Partition::open(config, Rc::new(Nobody)).await;
+    let (opened, report) = opened.map_err(|error| error.to_string())?;
+    let marks = opened.watermarks();
+    opened.close().await;
+    if (marks.low, marks.high) != (order.low, order.high) {
+        return Err(format!(
+            "offsets {} to {} were restored, not {} to {}",
+            marks.low, marks.high, order.low, order.high
+        ));
+    }
+    Ok((bytes, report.damaged.len() as u64))
+}
+
+/// Writes the commands that make the logs, with the ids that they had. What was deleted before is made and deleted again: an
+/// id is a place in the order of creations.
+async fn fill_catalog(data: &Path, order: &RestoreOrder) -> Result<(), String> {
+    let storage = Storage::Durable { dir: data.join("catalog"), recycle: recycle_folder(data, 0) };
+    let config = PartitionConfig {
+        segment_bytes: SEGMENT_BYTES,
+        ..PartitionConfig::new(CATALOG_LOG, PartitionId::ZERO, storage)
+    };
+    let opened = Partition::open(config, Rc::new(Nobody)).await;
+    let (partition, _) = opened.map_err(|error| error.to_string())?;
+    let commands = commands(&order.logs)?;
+    for some in commands.chunks(COMMANDS_AT_ONCE) {
+        for command in some {
+            let now = Timestamp::new(time::unix_us());
+            let batch = command_batch(command, now).map_err(|error| error.to_string())?;
+            if let AppendNow::Refused(error) =
+                partition.append(&batch, Durability::Memory, Ticket::default())
+            {
+                return Err(error.to_string());
+            }
+        }
+        partition.flush(Durability::Synced).await.map_err(|error| error.to_string())?;
+    }
+    partition.close().await;
+    Ok(())
+}
+
+fn commands(logs: &[RestoreLog]) -> Result<Vec<Command>, String> {
+    let (mut commands, mut next) = (Vec::new(), LogId::new(1));
+    for log in logs {
+        let LogEntry { id, name, config, created } = &log.entry;
+        if *id < next {
+            return Err(format!("log {name} has the id {id}, which is dealt already"));
+        }
+        for missing in next.get()..id.get() {
+            let name = format!("deleted-before-the-backup-{missing}");
+            let config = LogConfig::default();
+            commands.push(Command::Create { name, config, created: *created });
+            commands.push(Command::Delete { id: LogId::new(missing) });
+        }
+        commands.push(Command::Create { name: name.clone(), config: *config, created: *created });
+        next = LogId::new(id.get() + 1);
+    }
+    Ok(commands)
+}
+
+/// A file of batches, read by the pool in pieces of whole batches.
+struct Chunks {
+    path: PathBuf,
+    state: Option<ChunkState>,
+}
+
+#[derive(Default)]
+struct ChunkState {
+    file: Option<File>,
+    /// The beginning of a batch whose end was not read yet.
+    carry: Vec<u8>,
+}
+
+impl Chunks {
+    fn open(path: PathBuf) -> Self {
+        Self { path, state: Some(ChunkState::default()) }
+    }
+
+    /// The next batches, whole; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let mut state = self.state.take().unwrap_or_default();
+        let path = self.path.clone();
+        let read = spawn_blocking(move || {
+            let read = state.read(&path);
+            (state, read)
+        });
+        let (state, read) = read.await.map_err(|error| error.to_string())?;
+        self.state = Some(state);
+        read.map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+}
+
+impl ChunkState {
+    fn read(&mut self, path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+        let mut bytes = std::mem::take(&mut self.carry);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(OpenOptions::new().read(true).open(path)?),
+        };
+        loop {
+            let read = file.take(RESTORE_READ_BYTES).read_to_end(&mut bytes)?;
+            let whole = whole_batches(&bytes);
+            if whole > 0 {
+                self.carry = bytes.split_off(whole);
+                return Ok(Some(bytes));
+            }
+            if read == 0 {
+                let ends = bytes.is_empty();
+                let torn = || std::io::Error::new(std::io::ErrorKind::InvalidData, "a torn batch");
+                return if ends { Ok(None) } else { Err(torn()) };
+            }
+        }
+    }
+}
+
+/// Length of the batches that are whole.
+fn whole_batches(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while bytes.len() - at >= HEADER_BYTES {
+        match BatchHeader::parse(&bytes[at..]) {
+            Ok(header) if bytes.len() - at >= header.total_len() => at += header.total_len(),
+            _ => break,
+        }
+    }
+    at
+}

@@ -1,0 +1,101 @@
+//! The manifest: golden text, and every change of it refused.
+
+use pyralog_log::ids::Timestamp;
+use pyralog_wire::LogConfig;
+
+use super::*;
+
+fn manifest() -> Manifest {
+    let command = Command::Create {
+        name: "events".to_owned(),
+        config: LogConfig::default(),
+        created: Timestamp::new(1_700_000_000_000_000),
+    };
+    let file = |first, next| BatchFile {
+        first,
+        next,
+        bytes: 4096,
+        records: next - first,
+        blake3: "ab".repeat(32),
+    };
+    let partition = PartitionBackup {
+        partition: 0,
+        low: 15,
+        high: 60,
+        files: vec![file(10, 30), file(40, 60)],
+        holes: vec![(30, 40)],
+        last: Some("00".repeat(128)),
+    };
+    Manifest {
+        cluster: 77,
+        taken_us: 1_700_000_001_000_000,
+        ids_until_ms: 1_700_000_012_000,
+        logs: vec![LogBackup {
+            id: 3,
+            name: "events".to_owned(),
+            create: to_hex(&catalog::encode(&command).unwrap()),
+            partitions: vec![partition],
+        }],
+        counters: vec![CounterBackup {
+            name: "orders".to_owned(),
+            mode: "reserve".to_owned(),
+            block: 65_536,
+            interval_ms: 1000,
+            value: 131_072,
+        }],
+    }
+}
+
+#[test]
+fn a_manifest_comes_back_whole_or_not_at_all() {
+    let bytes = manifest().encode();
+    assert_eq!(Manifest::decode(&bytes), Ok(manifest()));
+    for at in 0..bytes.len() {
+        let mut broken = bytes.clone();
+        broken[at] ^= 1;
+        // The last newline is the end of a line, and no part of what it says.
+        let harmless = at == bytes.len() - 1;
+        assert!(harmless || Manifest::decode(&broken).is_err(), "byte {at}");
+        assert!(harmless || Manifest::decode(&bytes[..at]).is_err(), "{at} bytes");
+    }
+}
+
+/// The form that backups of released versions have: it stays readable for good.
+/// `UPDATE_GOLDEN=1 cargo test -p pyralog --bin pyralog form_of_a_manifest`.
+#[test]
+fn the_form_of_a_manifest_is_fixed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/backup-manifest.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, manifest().encode()).unwrap();
+    }
+    let golden = std::fs::read(&path).unwrap();
+    assert_eq!(Manifest::decode(&golden), Ok(manifest()));
+}
+
+#[test]
+fn a_manifest_that_leaves_offsets_out_is_refused() {
+    let broken = |change: fn(&mut PartitionBackup)| {
+        let mut manifest = manifest();
+        change(&mut manifest.logs[0].partitions[0]);
+        Manifest::decode(&manifest.encode())
+    };
+    assert!(broken(|_| {}).is_ok());
+    assert!(broken(|partition| partition.holes.clear()).is_err());
+    assert!(broken(|partition| partition.high = 61).is_err());
+    assert!(broken(|partition| partition.low = 9).is_err());
+    assert!(broken(|partition| drop(partition.files.pop())).is_err());
+}
+
+#[test]
+fn a_later_version_is_called_one() {
+    let text = String::from_utf8(manifest().encode()).unwrap();
+    let later = text.replace("PYRALOG-BACKUP 1", "PYRALOG-BACKUP 2");
+    assert!(Manifest::decode(later.as_bytes()).unwrap_err().contains("version 2"));
+}
+
+#[test]
+fn hex_is_read_as_it_is_written() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    assert_eq!(from_hex(&to_hex(&bytes)), Some(bytes));
+    assert_eq!((from_hex("abc"), from_hex("zz")), (None, None));
+}
