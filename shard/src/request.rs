@@ -24,6 +24,7 @@ mod keys;
 mod logs;
 mod node;
 mod sequence;
+mod truncate;
 
 pub(crate) use fetch::ReadAhead;
 pub(crate) use logs::{describe_local, full_description};
@@ -66,6 +67,7 @@ pub(crate) fn start(asked: Asked, request: Request) {
         Request::CreateLog(_) | Request::AlterLog(_) | Request::DeleteLog(_) => {
             change(asked, request);
         }
+        Request::TruncateLog(truncate) => truncate::start(asked, truncate),
         Request::FetchKey(fetch) => keys::start(asked, fetch),
         Request::DealIds(deal) => sequence::deal_ids(asked, deal),
         Request::TakeNumbers(take) => sequence::take_numbers(asked, take),

@@ -21,7 +21,9 @@ use pyralog_perf::BenchArgs;
 
 pub(crate) use data::{Compression, ConsumeArgs, InputFormat, OutputFormat, ProduceArgs};
 pub(crate) use keep::{BackupArgs, BackupCommand, InspectArgs, RestoreArgs};
-pub(crate) use log::{AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCommand, Switch};
+pub(crate) use log::{
+    AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCommand, Switch, TruncateArgs,
+};
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,
 };

@@ -1,6 +1,7 @@
 //! `pyralog log`: create, list, describe, change and delete logs, and look keys up.
 
 mod get;
+mod truncate;
 
 use std::io::{BufRead, IsTerminal};
 
@@ -29,6 +30,7 @@ pub(crate) fn run(session: &Session, command: LogCommand) -> Result<(), Failure>
         LogCommand::Describe(args) => describe(session, &args.name, &args.client),
         LogCommand::Get(args) => get::run(session, &args),
         LogCommand::Alter(args) => alter(session, &args),
+        LogCommand::Truncate(args) => truncate::run(session, &args),
         LogCommand::Delete(args) => delete(session, &args),
     }
 }
@@ -150,7 +152,11 @@ fn delete(session: &Session, args: &DeleteArgs) -> Result<(), Failure> {
         }
         Err(error) => return Err(explain(&error)),
     };
-    if !args.yes && !confirmed(output, &log)? {
+    let records: u64 = log.partitions.iter().map(|p| p.high.get() - p.low.get()).sum();
+    let bytes: u64 = log.partitions.iter().map(|partition| partition.bytes).sum();
+    let what =
+        format!("{} with {} records, {}", log.name, count_human(records), bytes_human(bytes));
+    if !args.yes && !confirmed(output, &log.name, &what)? {
         return Err(Failure::failed("not deleted"));
     }
     match connected.client.delete_log(&args.name) {
@@ -170,21 +176,18 @@ fn gone(output: Output, name: &str, deleted: bool) -> Result<(), Failure> {
     output.line(&format!("there was no log {name}"))
 }
 
-fn confirmed(output: Output, log: &LogDescription) -> Result<bool, Failure> {
-    let records: u64 = log.partitions.iter().map(|p| p.high.get() - p.low.get()).sum();
-    let bytes: u64 = log.partitions.iter().map(|partition| partition.bytes).sum();
+/// Asks whether `what` is to be deleted; the answer is the name of the log.
+fn confirmed(output: Output, name: &str, what: &str) -> Result<bool, Failure> {
     output.note(&format!(
-        "This deletes {} for good: {} records, {}. Type its name to confirm:",
-        output.paint_note(Tone::Strong, &log.name),
-        count_human(records),
-        bytes_human(bytes)
+        "This deletes {what}, for good. Type {} to confirm:",
+        output.paint_note(Tone::Strong, name)
     ));
     let mut answer = String::new();
     std::io::stdin()
         .lock()
         .read_line(&mut answer)
         .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
-    Ok(answer.trim() == log.name)
+    Ok(answer.trim() == name)
 }
 
 fn print(output: Output, log: &LogDescription) -> Result<(), Failure> {

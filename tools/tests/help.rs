@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 43] = [
     "",
     "serve",
     "log",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 42] = [
     "log describe",
     "log get",
     "log alter",
+    "log truncate",
     "log delete",
     "produce",
     "consume",

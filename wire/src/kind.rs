@@ -55,6 +55,8 @@ kinds! {
     AlterLog = 36,
     /// Deletes a log and its records.
     DeleteLog = 37,
+    /// Removes the oldest records of a partition.
+    TruncateLog = 38,
     /// Takes a run of Scarab ids.
     DealIds = 48,
     /// Creates a counter.

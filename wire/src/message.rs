@@ -24,7 +24,7 @@ pub use ids::{DealIds, IdsDealt};
 pub use keys::{FetchKey, KeyFetched};
 pub use logs::{
     AlterLog, CreateLog, DeleteLog, Deleted, DescribeLog, ListLogs, LogDescription, LogPage,
-    LogRoute, Metadata, PartitionInfo, Routes,
+    LogRoute, Metadata, PartitionInfo, Routes, TruncateLog, Truncated,
 };
 pub use node::{NodeStats, Ping, Pong, ShardStats, Stats};
 
@@ -129,6 +129,7 @@ messages! {
     ListLogs => ListLogs, LogPage;
     AlterLog => AlterLog, LogDescription;
     DeleteLog => DeleteLog, Deleted;
+    TruncateLog => TruncateLog, Truncated;
     DealIds => DealIds, IdsDealt;
     CreateCounter => CreateCounter, CounterInfo;
     TakeNumbers => TakeNumbers, NumbersTaken;

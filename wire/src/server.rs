@@ -560,7 +560,12 @@ const fn reply_bytes_max(kind: u16) -> u64 {
         None => true,
         Some(kind) => matches!(
             kind,
-            Kind::Ping | Kind::Append | Kind::Fetch | Kind::FindOffset | Kind::DeleteLog
+            Kind::Ping
+                | Kind::Append
+                | Kind::Fetch
+                | Kind::FindOffset
+                | Kind::DeleteLog
+                | Kind::TruncateLog
         ),
     };
     if small { SMALL_REPLY_BYTES_MAX as u64 } else { HEADER_BYTES as u64 + BODY_BYTES_MAX as u64 }

@@ -45,9 +45,14 @@ impl Machine {
         self.head.segment.min(self.synced)
     }
 
-    /// The low watermark that retention asks for, if it asks for any. What is in the object store only counts with the
-    /// rest.
-    pub(crate) fn retention_cut(&self, manifest: &Manifest, now: Timestamp) -> Option<Offset> {
+    /// The low watermark that retention asks for, if it asks for any, at most `until`. What is in the object store only
+    /// counts with the rest.
+    pub(crate) fn retention_cut(
+        &self,
+        manifest: &Manifest,
+        until: Offset,
+        now: Timestamp,
+    ) -> Option<Offset> {
         let remote =
             manifest.remote.iter().filter(|remote| !remote.is_local && remote.end > self.low);
         let remote = remote.map(|remote| Piece {
@@ -60,7 +65,7 @@ impl Machine {
             bytes: closed.end_position.get(),
             append_max: closed.append_max,
         });
-        let (head, until) = (self.head.position.get(), self.removable_until());
+        let head = self.head.position.get();
         self.settings.life.retention.cut(remote.chain(closed), head, until, now)
     }
 

@@ -66,10 +66,12 @@ impl Partition {
         }
     }
 
-    /// Nothing at or above this offset goes by itself: what is not synced, and the segment that is written.
+    /// Nothing at or above this offset goes by itself: what is not synced, the segment that is written, and what no tree
+    /// that was published holds, if the log has proofs.
     #[must_use]
     pub fn removable_until(&self) -> Offset {
-        self.shell.machine.borrow().removable_until()
+        let until = self.shell.machine.borrow().removable_until();
+        self.proven_until().map_or(until, |proven| until.min(proven))
     }
 
     /// Removes the oldest segments while [`Life::retention`] is passed; in memory nothing, for that has a budget and a time
@@ -80,7 +82,8 @@ impl Partition {
     pub async fn retain(&self, now: Timestamp) -> Result<u64, TruncateError> {
         let shell = &self.shell;
         let Some(files) = &shell.files else { return Ok(0) };
-        let cut = shell.machine.borrow().retention_cut(&files.manifest.get(), now);
+        let until = self.removable_until();
+        let cut = shell.machine.borrow().retention_cut(&files.manifest.get(), until, now);
         let low = self.watermarks().low;
         let Some(cut) = cut.filter(|cut| *cut > low) else { return Ok(0) };
         self.raise_low(files, cut).await?;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use pyralog_log::ids::LogId;
+use pyralog_log::ids::{LogId, Offset, PartitionId};
 use pyralog_shard::Server;
-use pyralog_wire::message::{AlterLog, FetchFrom};
-use pyralog_wire::{ErrorCode, ErrorDetail, LogChanges};
+use pyralog_wire::message::{AlterLog, FetchFrom, TruncateLog};
+use pyralog_wire::{ErrorCode, ErrorDetail, LogChanges, Response};
 
 use crate::support::*;
 
@@ -45,7 +45,7 @@ fn a_log_that_is_altered_loses_its_oldest_segments_and_readers_are_told_the_rang
     let changes = LogChanges { retention_bytes, ..LogChanges::default() };
     peer.ask(AlterLog { name: "a".into(), changes }, &[]).unwrap();
     let low = low_beyond(&mut peer, "a", 20);
-    let refused = peer.ask(fetch(id, 0, FetchFrom::Offset(pyralog_log::ids::Offset::ZERO)), &[]);
+    let refused = peer.ask(fetch(id, 0, FetchFrom::Offset(Offset::ZERO)), &[]);
     let error = refused.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::OffsetOutOfRange));
     assert!(
@@ -64,5 +64,27 @@ fn a_log_that_is_altered_loses_its_oldest_segments_and_readers_are_told_the_rang
     assert_eq!(peer.describe("a").unwrap().partitions[0].low.get(), 60, "with other cores, too");
     peer.append(id, 0, &batch(&[b"on"])).unwrap();
     assert_eq!(peer.values(id, 0, 60).len(), 1);
+    server.shutdown().unwrap();
+}
+
+#[test]
+fn truncation_is_answered_with_the_new_low_watermark_whichever_core_is_asked() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, _, log) = with_full_log(data.path());
+    let truncate =
+        |before| TruncateLog { log, partition: PartitionId::ZERO, before: Offset::new(before) };
+    for (shard, (before, expected)) in [(25, 25), (7, 25), (60, 60)].into_iter().enumerate() {
+        let mut peer = Peer::connect_to(&server, shard % 2);
+        let Ok(Response::TruncateLog(truncated)) = peer.ask(truncate(before), &[]) else {
+            panic!("not truncated")
+        };
+        assert_eq!(truncated.low.get(), expected);
+        let refused = peer.ask(fetch(log, 0, FetchFrom::Offset(Offset::new(expected - 1))), &[]);
+        assert_refused(refused, ErrorCode::OffsetOutOfRange);
+    }
+    let mut peer = Peer::connect_to(&server, 1);
+    let refused = peer.ask(truncate(61), &[]).unwrap_err();
+    let (low, high) = (Offset::new(60), Offset::new(60));
+    assert_eq!(refused.detail, ErrorDetail::OffsetOutOfRange { low, high });
     server.shutdown().unwrap();
 }

@@ -18,6 +18,8 @@ pub(crate) enum LogCommand {
     Get(GetArgs),
     /// Change settings of a log
     Alter(AlterArgs),
+    /// Remove the oldest records of a partition
+    Truncate(TruncateArgs),
     /// Delete a log and its data
     Delete(DeleteArgs),
 }
@@ -190,6 +192,31 @@ pub(crate) struct DeleteArgs {
     /// Succeed if there is no log of that name
     #[arg(long)]
     pub(crate) if_exists: bool,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Arguments of `log truncate`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Whole segments are removed from the disk at once; what is left before the offset cannot be read any more.
+
+Examples:
+  pyralog log truncate access --before 1000                      asks first
+  pyralog log truncate orders --partition 3 --before 1000 --yes  for scripts")]
+pub(crate) struct TruncateArgs {
+    /// Name of the log
+    pub(crate) name: String,
+    /// First offset that stays
+    #[arg(long, short = 'b', value_name = "OFFSET")]
+    pub(crate) before: u64,
+    /// Partition; needed if the log has several
+    #[arg(long, short = 'p', value_name = "N")]
+    pub(crate) partition: Option<u32>,
+    /// Do not ask; needed when standard input is not a terminal
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
     /// Where to find a server.
     #[command(flatten)]
     pub(crate) client: ClientArgs,

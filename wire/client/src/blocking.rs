@@ -176,6 +176,19 @@ impl Client {
         self.engine.wait(self.inner.find_offset(log, partition, at))
     }
 
+    /// See [`crate::Client::truncate_before`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn truncate_before(
+        &self,
+        log: &str,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Offset, ClientError> {
+        self.engine.wait(self.inner.truncate_before(log, partition, before))
+    }
+
     /// See [`crate::Client::latest`].
     ///
     /// # Errors

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyralog_log::ids::{LogId, PartitionId, Timestamp};
+use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
 use pyralog_wire::limits::LIST_PAGE_LOGS_MAX;
 use pyralog_wire::message::{
     AlterLog, CreateLog, DeleteLog, DescribeLog, FindOffset, ListLogs, LogDescription, LogRoute,
-    Metadata, NodeStats, OffsetFound, Ping, Reply, Response, Stats,
+    Metadata, NodeStats, OffsetFound, Ping, Reply, Response, Stats, TruncateLog,
 };
 use pyralog_wire::{ErrorCode, LogChanges, LogConfig, LogStorage, Request, name};
 use tokio::sync::{oneshot, watch};
@@ -251,6 +251,29 @@ impl Client {
         let (cluster, route) = self.route(log).await?;
         partition_of(&route, partition)?;
         self.find((cluster, &route), partition, at).await
+    }
+
+    /// Makes `before` the first offset of a partition: what lies before it is gone, for everybody and for good. Returns
+    /// the oldest offset, which is higher if it was so already. Durable when it resolves.
+    ///
+    /// # Errors
+    /// [`ClientError::UnknownLog`], [`ClientError::Partition`], a refusal with the range if `before` is above what readers
+    /// see, or what any call can meet.
+    pub async fn truncate_before(
+        &self,
+        log: &str,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Offset, ClientError> {
+        let (cluster, route) = self.route(log).await?;
+        partition_of(&route, partition)?;
+        let request = TruncateLog { log: route.id, partition, before };
+        let known = Some((cluster, route.name.as_str()));
+        let outcome = self.call_cluster(request.into(), Repeat::Harmless, known).await;
+        match named(&route.name, outcome.map(|(_, response)| response))? {
+            Response::TruncateLog(truncated) => Ok(truncated.low),
+            _ => Err(ClientError::Unexpected { expected: "the oldest offset" }),
+        }
     }
 
     /// A producer for a log.

@@ -32,7 +32,11 @@ impl Request {
     pub fn check(&self) -> Result<(), ErrorReply> {
         match self {
             Self::Hello(hello) => hello.check(),
-            Self::Ping(_) | Self::Stats(_) | Self::Append(_) | Self::FindOffset(_) => Ok(()),
+            Self::Ping(_)
+            | Self::Stats(_)
+            | Self::Append(_)
+            | Self::FindOffset(_)
+            | Self::TruncateLog(_) => Ok(()),
             Self::Fetch(fetch) => fetch.check(),
             Self::Metadata(metadata) => metadata.check(),
             Self::CreateLog(create) => {

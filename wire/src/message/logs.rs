@@ -101,6 +101,28 @@ pub struct Deleted {
     pub id: LogId,
 }
 
+/// Makes an offset the first of a partition; what lies before it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TruncateLog {
+    /// The log.
+    #[rkyv(with = Plain)]
+    pub log: LogId,
+    /// The partition within it.
+    #[rkyv(with = Plain)]
+    pub partition: PartitionId,
+    /// The first offset that stays: at most the high watermark. Lower than the low watermark, nothing changes.
+    #[rkyv(with = Plain)]
+    pub before: Offset,
+}
+
+/// The answer to a [`TruncateLog`], when that is on stable storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Truncated {
+    /// Oldest offset of the partition.
+    #[rkyv(with = Plain)]
+    pub low: Offset,
+}
+
 /// A log: identity, configuration and state.
 #[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct LogDescription {

@@ -67,6 +67,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
         ("fetch-offset", fetch(FetchFrom::Offset(Offset::new(1000)), 500).into(), 0),
         ("fetch-time", fetch(FetchFrom::Time(TIME), 0).into(), 0),
         ("find-offset", FindOffset { log, partition, at: FetchFrom::Time(TIME) }.into(), 0),
+        ("truncate-log", TruncateLog { log, partition, before: Offset::new(1000) }.into(), 0),
         ("metadata", Metadata { names: vec![name(), "a".to_owned()] }.into(), 0),
         ("create-log", CreateLog { name: name(), config: memory_config() }.into(), 0),
         ("describe-log", DescribeLog { name: name() }.into(), 0),
@@ -122,6 +123,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response, u32)> {
         ("log-page", Response::ListLogs(page), 0),
         ("log-altered", Response::AlterLog(description(Vec::new())), 0),
         ("deleted", Response::DeleteLog(Deleted { id: LOG }), 0),
+        ("truncated", Response::TruncateLog(Truncated { low: offset(1000) }), 0),
         ("key-fetched", Response::FetchKey(key_fetched), 4096),
         (
             "ids-dealt",
@@ -286,6 +288,10 @@ impl Arbitrary for AnyRequest {
             }
             Kind::AlterLog => AlterLog { name, changes: changes(g) }.into(),
             Kind::DeleteLog => DeleteLog { name }.into(),
+            Kind::TruncateLog => {
+                let before = Offset::new(u64::arbitrary(g));
+                TruncateLog { log, partition, before }.into()
+            }
             Kind::FetchKey => FetchKey { log, partition, key: Vec::arbitrary(g) }.into(),
             Kind::DealIds => DealIds { count: u32::arbitrary(g) }.into(),
             Kind::CreateCounter => CreateCounter { name, config: any_counter_config(g) }.into(),
@@ -329,6 +335,7 @@ impl Arbitrary for AnyResponse {
                 Response::ListLogs(LogPage { logs, more: bool::arbitrary(g) })
             }
             Kind::DeleteLog => Response::DeleteLog(Deleted { id: LogId::new(u64::arbitrary(g)) }),
+            Kind::TruncateLog => Response::TruncateLog(Truncated { low }),
             Kind::FetchKey => {
                 let found = bool::arbitrary(g);
                 Response::FetchKey(KeyFetched { found, offset: first, low, high })
