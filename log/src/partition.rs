@@ -356,6 +356,18 @@ impl Machine {
         &self.closed
     }
 
+    /// Puts a closed segment in the place of those whose records it has.
+    ///
+    /// # Panics
+    /// If they do not begin and end where it does.
+    pub(crate) fn replace_closed(&mut self, closed: Closed) {
+        let first = self.closed.partition_point(|found| found.base < closed.base);
+        let end = self.closed.partition_point(|found| found.base < closed.end);
+        let gone: Vec<Closed> = self.closed.splice(first..end, [closed]).collect();
+        assert_eq!(gone.first().map(|gone| gone.base), Some(closed.base), "where it begins");
+        assert_eq!(gone.last().map(|gone| gone.end), Some(closed.end), "where it ends");
+    }
+
     pub(crate) fn damages(&self) -> &[Damage] {
         &self.damages
     }

@@ -9,12 +9,14 @@
 //! in the background class; the gate makes closing wait for them.
 
 mod background;
+mod compaction;
 mod keys;
 mod manifest;
 mod reader;
 mod retention;
 mod tiering;
 mod tree;
+mod turns;
 mod writer;
 
 use std::cell::{Cell, RefCell};
@@ -42,12 +44,14 @@ use crate::recovery_file;
 use crate::segment::{SegmentHeader, parse_segment_name};
 use crate::segment_file::{self, NEXT_NAME, SegmentFile};
 use crate::tier::Tier;
+pub use compaction::CompactError;
 pub use keys::{KeyIndexStats, Latest};
 use manifest::Keeper;
 use reader::Readers;
 use tiering::Tiering;
 pub use tiering::{TierError, TierUse};
 pub use tree::SegmentRoot;
+use turns::Turns;
 
 /// A partition on this core. Clones are the same partition; all of its calls are for the core that
 /// opened it.
@@ -72,12 +76,16 @@ struct Files {
     /// The file for the segment after it.
     prepared: RefCell<Option<SegmentFile>>,
     /// Where this life of the partition began.
-    opening: Opening,
+    opening: Cell<Opening>,
     readers: Readers,
     manifest: Keeper,
     /// The object store, if the server has one.
     tier: Option<Tier>,
     tiering: Tiering,
+    /// Whoever takes segments away or puts one in the place of others.
+    removing: Turns,
+    /// Whoever compacts.
+    compacting: Turns,
     /// Segments that were rolled out of, as long as somebody has them open from before.
     rolled: RefCell<Vec<(Offset, Weak<SegmentFile>)>>,
 }
@@ -110,6 +118,7 @@ struct Shell {
     tree: Option<Rc<tree::Tree>>,
     /// The index of keys, if there is one.
     keys: RefCell<Option<Rc<keys::Keys>>>,
+    compaction: RefCell<compaction::Memory>,
 }
 
 /// Both clocks, now.
@@ -161,11 +170,13 @@ impl Partition {
                     recycle: recycle.clone(),
                     head: RefCell::new(Rc::new(opened.head)),
                     prepared: RefCell::new(None),
-                    opening: opened.opening,
+                    opening: Cell::new(opened.opening),
                     readers: Readers::default(),
                     manifest: Keeper::new(dir, opened.manifest),
                     tier,
                     tiering: Tiering::default(),
+                    removing: Turns::default(),
+                    compacting: Turns::default(),
                     rolled: RefCell::default(),
                 };
                 (Machine::new(settings, opened.recovered), Some(files), opened.report)
@@ -194,6 +205,7 @@ impl Partition {
             answers: RefCell::new(Vec::new()),
             tree: proofs.map(|proofs| Rc::new(tree::Tree::new(proofs))),
             keys: RefCell::new(None),
+            compaction: RefCell::default(),
         });
         // Lives until the partition is closed; a core that ends without closing is a crash.
         spawn_durable("partition writer", writer::run(Rc::clone(&shell))).detach();

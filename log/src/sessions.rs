@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::batch::{BatchHeader, Session};
 use crate::ids::{Offset, SessionId, Timestamp};
@@ -120,6 +120,13 @@ impl Sessions {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// Where the batches start that are remembered: compaction leaves a record of each, so that a recovery remembers them too.
+    #[must_use]
+    pub fn batches(&self) -> HashSet<Offset> {
+        let remembered = self.table.values().flat_map(State::remembered);
+        remembered.map(|batch| batch.base_offset).collect()
     }
 
     /// Starts to check an append: forgets what was staged for the last one.

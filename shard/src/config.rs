@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyralog_log::limits::{COMPACTION_DIRTY_PERCENT_DEFAULT, COMPACTION_MEMORY_BYTES_DEFAULT};
 use pyralog_log::limits::{TIER_CACHE_BYTES_DEFAULT, TIER_CACHE_BYTES_MIN};
 use pyralog_seq::pharaoh::{Role, SlotSet};
 use pyralog_seq::scarab;
@@ -61,6 +62,10 @@ pub struct HousekeepingConfig {
     pub interval: Duration,
     /// Bytes per second that it reads and writes on each core.
     pub io_bytes_per_second: u64,
+    /// Memory of compaction on each core.
+    pub compaction_memory_bytes: u64,
+    /// How much of the bytes of a compacted log must be new to make a run worth it.
+    pub compaction_dirty_percent: u32,
 }
 
 /// The object store, and what is held of it.
@@ -213,6 +218,8 @@ impl Default for HousekeepingConfig {
         Self {
             interval: limits::HOUSEKEEPING_INTERVAL,
             io_bytes_per_second: limits::HOUSEKEEPING_IO_BYTES,
+            compaction_memory_bytes: COMPACTION_MEMORY_BYTES_DEFAULT as u64,
+            compaction_dirty_percent: COMPACTION_DIRTY_PERCENT_DEFAULT,
         }
     }
 }
@@ -387,7 +394,11 @@ impl HousekeepingConfig {
         }
         let (least, most) = (limits::HOUSEKEEPING_IO_BYTES_MIN, wire::MEMORY_BYTES_MAX);
         let bytes = self.io_bytes_per_second;
-        within("housekeeping.io_bytes_per_second", bytes, least, most, "bytes")
+        within("housekeeping.io_bytes_per_second", bytes, least, most, "bytes")?;
+        let bytes = self.compaction_memory_bytes;
+        within("compaction.memory_bytes", bytes, limits::COMPACTION_MEMORY_MIN, most, "bytes")?;
+        let percent = u64::from(self.compaction_dirty_percent);
+        within("compaction.dirty_percent", percent, 0, 100, "percent")
     }
 }
 
@@ -499,6 +510,8 @@ mod tests {
             refused(|config| config.limits.idle_timeout = Duration::ZERO).key,
             refused(|config| config.housekeeping.interval = Duration::ZERO).key,
             refused(|config| config.housekeeping.io_bytes_per_second = 0).key,
+            refused(|config| config.housekeeping.compaction_memory_bytes = 1).key,
+            refused(|config| config.housekeeping.compaction_dirty_percent = 101).key,
         ];
         let expected = [
             "server.node_name",
@@ -514,6 +527,8 @@ mod tests {
             "limits.idle_timeout",
             "housekeeping.interval",
             "housekeeping.io_bytes_per_second",
+            "compaction.memory_bytes",
+            "compaction.dirty_percent",
         ];
         assert_eq!(keys, expected);
     }

@@ -5,8 +5,10 @@
 //! asks the core's [`Pace`] first. Then it sleeps for `housekeeping.interval`, or until a log was altered.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::select;
+use pyralog_log::compaction::Policy;
 use pyralog_log::pace::Pace;
 use pyralog_log::partition::TruncateError;
 use pyralog_log::partition_file::Partition;
@@ -42,12 +44,39 @@ pub(crate) async fn run(shard: Rc<Shard>) {
 }
 
 /// Does for one partition what is due, in this order. Each step logs what goes wrong and leaves it to the next round.
-async fn keep(shard: &Shard, owned: &Owned, partition: &Partition, _pace: &Rc<Pace>) {
+async fn keep(shard: &Shard, owned: &Owned, partition: &Partition, pace: &Rc<Pace>) {
     partition.roll_if_older(shard.wall()).await;
     retain(shard, owned, partition).await;
-    // compaction: compact(shard, owned, partition, pace).await
+    compact(shard, owned, partition, pace).await;
     // object store: upload(..), local retention, sweep
     // scrubber: scrub(..)
+}
+
+/// Takes out the records of a compacted log of which there are newer ones, if it is worth it.
+async fn compact(shard: &Shard, owned: &Owned, partition: &Partition, pace: &Pace) {
+    let (config, settings) = (owned.config().compaction, shard.config.housekeeping);
+    if !config.is_on {
+        return;
+    }
+    let policy = Policy {
+        lag: Duration::from_millis(config.lag_ms),
+        tombstones: Duration::from_millis(config.tombstone_ms),
+        dirty_percent: settings.compaction_dirty_percent,
+        memory_bytes: usize::try_from(settings.compaction_memory_bytes).unwrap_or(usize::MAX),
+    };
+    let before = partition.compaction_stats();
+    let outcome = Box::pin(partition.compact(&policy, pace)).await;
+    let after = partition.compaction_stats();
+    let (log, number) = (owned.name(), owned.number().get());
+    if after.passes > before.passes {
+        let records = after.removed_records - before.removed_records;
+        let tombstones = after.removed_tombstones - before.removed_tombstones;
+        let (passes, clean) = (after.passes - before.passes, after.clean);
+        tracing::info!(log, partition = number, records, tombstones, passes, %clean, "compaction");
+    }
+    if let Err(error) = outcome {
+        tracing::warn!(log, partition = number, %error, "compaction failed");
+    }
 }
 
 /// Removes the segments that are beyond the retention of the log.

@@ -122,6 +122,8 @@ pub const HOUSEKEEPING_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub const HOUSEKEEPING_IO_BYTES: u64 = 64 << 20;
 /// The least of these: a segment of 1 GiB then takes a quarter of an hour.
 pub const HOUSEKEEPING_IO_BYTES_MIN: u64 = 1 << 20;
+/// The least memory of compaction: 32 thousand keys a pass.
+pub const COMPACTION_MEMORY_MIN: u64 = 1 << 20;
 
 /// Bytes of `node.toml`: five short lines.
 pub const NODE_FILE_BYTES_MAX: usize = 4096;

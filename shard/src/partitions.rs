@@ -141,6 +141,7 @@ impl Owned {
             removed: stats.removed_records,
             removed_bytes: stats.removed_bytes,
             tier: partition.tier_use(),
+            compaction: partition.compaction_stats(),
             ..empty
         }
     }

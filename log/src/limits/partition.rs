@@ -102,6 +102,21 @@ pub const SESSIONS_MAX: usize = 4096;
 /// 16: twice the 8 that a client keeps in flight per partition.
 pub const SESSION_WINDOW_BATCHES: usize = 16;
 
+/// Memory of a run of compaction for the newest offset of each key, unless configured otherwise.
+///
+/// 64 MiB: two million keys of 32 bytes. One partition of a core is compacted at a time.
+pub const COMPACTION_MEMORY_BYTES_DEFAULT: usize = 64 << 20;
+
+/// How much of the closed segments must be new before they are compacted, unless configured otherwise.
+///
+/// 50 percent: so each byte that is appended costs two that are read and one that is written again, for ever.
+pub const COMPACTION_DIRTY_PERCENT_DEFAULT: u32 = 50;
+
+/// Most keys of which a run of compaction remembers that a value stays which is not the newest; beyond them no tombstone goes.
+///
+/// 131072: every batch that every session remembers, and as many segments. 3 MiB.
+pub const COMPACTION_LINGERING_MAX: usize = 2 * SESSIONS_MAX * SESSION_WINDOW_BATCHES;
+
 /// How long a record stays written but not synced in a log below `synced`.
 pub const UNSYNCED_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -226,7 +241,7 @@ const fn segment_limits() -> [Limit; 14] {
 }
 
 #[rustfmt::skip]
-const fn memory_limits() -> [Limit; 20] {
+const fn memory_limits() -> [Limit; 23] {
     [
         limit("APPEND_BYTES_MAX", APPEND_BYTES_MAX as u64, "bytes", "two of the largest batches"),
         limit("APPEND_RECORDS_MAX", APPEND_RECORDS_MAX, "records", "two of the largest batches"),
@@ -242,6 +257,9 @@ const fn memory_limits() -> [Limit; 20] {
         limit("FETCH_READ_BYTES_MAX", FETCH_READ_BYTES_MAX as u64, "bytes", "several batches, verified as fast as the largest"),
         limit("SESSIONS_MAX", SESSIONS_MAX as u64, "sessions", "570 bytes each, below 3 MiB"),
         limit("SESSION_WINDOW_BATCHES", SESSION_WINDOW_BATCHES as u64, "batches", "twice what a client keeps in flight"),
+        limit("COMPACTION_MEMORY_BYTES_DEFAULT", COMPACTION_MEMORY_BYTES_DEFAULT as u64, "bytes", "two million keys of 32 bytes"),
+        limit("COMPACTION_DIRTY_PERCENT_DEFAULT", COMPACTION_DIRTY_PERCENT_DEFAULT as u64, "percent", "each byte is read twice and written once more"),
+        limit("COMPACTION_LINGERING_MAX", COMPACTION_LINGERING_MAX as u64, "keys", "every batch that a session remembers, twice; 3 MiB"),
         limit("CLOSED_SEGMENTS_OPEN_MAX", CLOSED_SEGMENTS_OPEN_MAX as u64, "segments", "readers far behind are few"),
         limit("KEY_INDEX_KEYS_DEFAULT", KEY_INDEX_KEYS_DEFAULT as u64, "keys", "20 to 39 bytes each, for three segments at most"),
         limit("KEY_INDEX_LAG_BYTES", KEY_INDEX_LAG_BYTES, "bytes", "half a millisecond before an answer"),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pyralog_runtime::{Class, file, spawn_into};
+use pyralog_runtime::{Class, IoError, file, spawn_into};
 
 use super::{Files, Shell};
 use crate::checkpoint::{CHECKPOINT_NAME, Checkpoint, Start};
@@ -173,6 +173,22 @@ async fn checkpoint(shell: Rc<Shell>, clean: bool) {
     shell.changed.notify_all();
 }
 
+/// Writes a checkpoint of how things are now, after the one that is being written.
+pub(super) async fn checkpoint_now(shell: &Shell, files: &Files) -> Result<(), IoError> {
+    while shell.checkpointing.get() {
+        let changed = shell.changed.listen();
+        if shell.checkpointing.get() {
+            changed.await;
+        }
+    }
+    shell.checkpointing.set(true);
+    let (_, content) = contents(shell, files, false);
+    let written = file::write_small_atomic(files.dir.join(CHECKPOINT_NAME), content).await;
+    shell.checkpointing.set(false);
+    shell.changed.notify_all();
+    written
+}
+
 /// The index file of the head, by name, and the checkpoint file.
 pub(super) fn contents(
     shell: &Shell,
@@ -188,7 +204,7 @@ pub(super) fn contents(
         log: shell.log,
         partition: shell.partition,
         incarnation: machine.incarnation(),
-        opening: files.opening,
+        opening: files.opening.get(),
         clean,
         append_time: machine.append_time(),
         generation: machine.generation(),

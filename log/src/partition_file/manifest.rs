@@ -1,11 +1,11 @@
 //! The keeper of the manifest: one change after another, each durable before it counts.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Ref, RefCell};
 use std::path::PathBuf;
 
-use pyralog_runtime::channel::Event;
 use pyralog_runtime::{IoError, file};
 
+use super::turns::Turns;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 
 /// The manifest of a partition on its core. What it shows is on disk; a change that failed or was dropped
@@ -13,26 +13,14 @@ use crate::manifest::{MANIFEST_NAME, Manifest};
 pub(crate) struct Keeper {
     path: PathBuf,
     manifest: RefCell<Manifest>,
-    busy: Cell<bool>,
-    idle: Event,
-}
-
-/// The right to write, also given back if it is dropped.
-struct Turn<'a>(&'a Keeper);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.busy.set(false);
-        self.0.idle.notify_all();
-    }
+    turns: Turns,
 }
 
 impl Keeper {
     /// Of the partition in `dir`, whose manifest is this.
     pub(super) fn new(dir: &std::path::Path, manifest: Manifest) -> Self {
         let path = dir.join(MANIFEST_NAME);
-        let (manifest, busy, idle) = (RefCell::new(manifest), Cell::new(false), Event::new());
-        Self { path, manifest, busy, idle }
+        Self { path, manifest: RefCell::new(manifest), turns: Turns::default() }
     }
 
     /// What it says. Not to be held across an `await`.
@@ -52,7 +40,7 @@ impl Keeper {
         &self,
         change: impl FnOnce(&mut Manifest) -> T,
     ) -> Result<T, IoError> {
-        let turn = self.turn().await;
+        let turn = self.turns.take().await;
         let before = self.manifest.borrow().clone();
         let mut next = before.clone();
         let made = change(&mut next);
@@ -64,15 +52,5 @@ impl Keeper {
         }
         drop(turn);
         Ok(made)
-    }
-
-    async fn turn(&self) -> Turn<'_> {
-        loop {
-            let idle = self.idle.listen();
-            if !self.busy.replace(true) {
-                return Turn(self);
-            }
-            idle.await;
-        }
     }
 }

@@ -19,7 +19,7 @@ use crate::partition::{Closed, FilePlan, Located, Phase, Read, ReadError, Waterm
 use crate::recovery::Damage;
 use crate::recovery::scan::{Event, Scan, Subject};
 use crate::recovery_file::{Window, read_index};
-use crate::segment::{FilePosition, index_name, segment_name};
+use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name, segment_name};
 use crate::segment_file::SegmentFile;
 use crate::tier::RemoteFile;
 
@@ -229,7 +229,7 @@ impl Shell {
         Ok((machine.locate(from, bytes_max, slices), machine.watermarks()))
     }
 
-    async fn read_file(
+    pub(super) async fn read_file(
         &self,
         files: &Files,
         plan: &FilePlan,
@@ -249,7 +249,9 @@ impl Shell {
             let (at, end) = match walked {
                 Walked::Found { bytes: range, offsets, end } => {
                     let (segment, offset) = (plan.segment, offsets.end);
-                    files.readers.remember(Cursor { segment, offset, position: end });
+                    if self.machine.borrow().has(plan) {
+                        files.readers.remember(Cursor { segment, offset, position: end });
+                    }
                     return Ok((bytes.slice(range), offsets));
                 }
                 Walked::Damaged(at, end) => (at, end),
@@ -291,11 +293,19 @@ impl Shell {
             Handle::Remote(remote)
         } else {
             let path = files.dir.join(segment_name(closed.base));
-            Handle::Own(Box::new(DirectFile::open(path).await?))
+            let file = DirectFile::open(path).await?;
+            if !is_of_generation(&file, closed).await? {
+                // A swap is under way, and it has the file already: once it is over, who reads asks again.
+                drop(files.removing.take().await);
+                return Err(damaged(closed.base..closed.base));
+            }
+            Handle::Own(Box::new(file))
         };
         let index = self.index_of(files, &handle, closed).await?;
         let segment = Rc::new(OpenSegment { handle, index });
-        files.readers.keep(closed.base, Rc::clone(&segment));
+        if self.has(closed) {
+            files.readers.keep(closed.base, Rc::clone(&segment));
+        }
         Ok(segment)
     }
 
@@ -392,7 +402,7 @@ impl Shell {
         let machine = self.machine.borrow();
         let ours = machine.damages().iter().filter(|damage| damage.segment == plan.segment);
         let holes = ours.filter(|damage| !damage.positions.is_empty()).cloned().collect();
-        Known { key, opening: files.opening, holes }
+        Known { key, opening: files.opening.get(), holes }
     }
 
     /// What stamps the marks of a closed segment.
@@ -480,6 +490,16 @@ impl Shell {
             }
         }
     }
+}
+
+/// Whether the file is the segment that is meant, and not one that took its place. A header that is damaged says nothing.
+async fn is_of_generation(
+    file: &DirectFile,
+    closed: &Closed,
+) -> Result<bool, pyralog_runtime::IoError> {
+    let block = file.read(0, SEGMENT_HEADER_BYTES).await?;
+    let header = SegmentHeader::decode(&block);
+    Ok(header.is_none_or(|header| header.generation == closed.generation))
 }
 
 /// Whether an index reaches the end of its segment; damaged batches at the end are in none.

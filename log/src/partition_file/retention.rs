@@ -98,6 +98,7 @@ impl Partition {
         let Some(pass) = shell.background.enter() else {
             return Err(TruncateError::Unsynced(AppendError::Closed));
         };
+        let turn = files.removing.take().await;
         let change = |manifest: &mut Manifest| {
             manifest.low = manifest.low.max(offset);
             Files::forget_remote(manifest)
@@ -107,6 +108,7 @@ impl Partition {
         for closed in &gone {
             shell.remove(files, closed).await?;
         }
+        drop(turn);
         drop(pass);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The partition over real files on a real core, and over simulated ones.
 
 mod altered;
+mod compaction;
 mod crash;
 mod harness;
 mod keys;

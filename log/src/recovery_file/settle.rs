@@ -170,6 +170,9 @@ impl Recovery<'_> {
     /// The manifest once the checkpoint is written: what was under way is over.
     pub(super) async fn settled(&mut self) -> Result<(), OpenError> {
         if self.manifest.swap.take().is_some() {
+            // What was moved away may come back until both ends are synced, and nobody would know why it went.
+            file::sync_dir(self.recycle).await?;
+            file::sync_dir(self.dir).await?;
             let path = self.dir.join(MANIFEST_NAME);
             file::write_small_atomic(path, self.manifest.encode()).await?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pyralog_log::compaction::CompactionStats;
 use pyralog_log::ids::{LogId, Offset, PartitionId};
 use pyralog_log::partition_file::TierUse;
 use pyralog_log::tier::TierStats;
@@ -76,6 +77,8 @@ pub struct PartitionSnapshot {
     pub removed: u64,
     /// Bytes of the segments that went with them.
     pub removed_bytes: u64,
+    /// What compaction did since it was opened, and what there is to do.
+    pub compaction: CompactionStats,
     /// Why it takes no appends any more, if so.
     pub failed: Option<String>,
     /// Why it takes no appends for now, if its disk is full: it goes on by itself.

@@ -192,7 +192,18 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
     gauge(encoder, "failed_partitions", "Partitions that take no appends any more", failed)?;
     let damaged = sum(|p| p.damaged.len() as u64);
     gauge(encoder, "damaged_ranges", "Quarantined ranges of all partitions", damaged)?;
-    let totals: [Gauge; 3] = [
+    let help = "Bytes of closed segments of compacted logs that are new since the last run";
+    gauge(encoder, "compaction_dirty_bytes", help, sum(|p| p.compaction.dirty_bytes))?;
+    let help = "Bytes of closed segments of compacted logs";
+    gauge(encoder, "compaction_bytes", help, sum(|p| p.compaction.bytes))?;
+    let totals: [Gauge; 8] = [
+        ("compaction_passes", "Passes of compaction over a partition", |p| p.compaction.passes),
+        ("compaction_records", "Records removed because there were newer ones", |p| {
+            p.compaction.removed_records
+        }),
+        ("compaction_tombstones", "Tombstones removed", |p| p.compaction.removed_tombstones),
+        ("compaction_read_bytes", "Bytes that compaction read", |p| p.compaction.read_bytes),
+        ("compaction_written_bytes", "Bytes that compaction wrote", |p| p.compaction.written_bytes),
         ("evictions", "Records evicted from memory logs", |p| p.evicted),
         ("retention_records", "Records removed by retention and truncation", |p| p.removed),
         ("retention_bytes", "Bytes of the segments that went with them", |p| p.removed_bytes),

@@ -32,7 +32,7 @@ impl Key {
 }
 
 /// What each section is about, in the order in which they are printed.
-pub(crate) const SECTIONS: [(&str, &str); 10] = [
+pub(crate) const SECTIONS: [(&str, &str); 11] = [
     (
         "server",
         "The node: who it is, where its data lives, where it listens, how many cores it uses.",
@@ -46,6 +46,7 @@ pub(crate) const SECTIONS: [(&str, &str); 10] = [
         "What the background does: retention, and all else that keeps logs within their bounds.",
     ),
     ("tier", "The object store for closed segments of tiered logs, see docs/OPERATIONS.md."),
+    ("compaction", "How logs are compacted that keep the newest record of each key."),
     ("logs", "What `pyralog log create` gives a new log when its flags do not say."),
     ("observability", "What the server prints."),
     ("client", "Defaults of the client commands (log, produce, consume, status)."),
@@ -310,6 +311,18 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Size { min: TIER_CACHE_BYTES_MIN, max: wire::MEMORY_BYTES_MAX },
         default: "64MiB",
         doc: &["Memory of each shard for what is read of the object store."],
+    },
+    Key {
+        name: "compaction.memory_bytes",
+        kind: Kind::Size { min: 1 << 20, max: wire::MEMORY_BYTES_MAX },
+        default: "64MiB",
+        doc: &["Memory for keys on each core, 32 bytes each; more keys take more passes."],
+    },
+    Key {
+        name: "compaction.dirty_percent",
+        kind: Kind::Integer { min: 0, max: 100 },
+        default: "50",
+        doc: &["How much of the closed bytes of a partition must be new before it is compacted."],
     },
     Key {
         name: "logs.partitions",
