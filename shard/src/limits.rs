@@ -200,13 +200,13 @@ fn on_the_way() -> Vec<Limit> {
         limit("APPEND_WAIT", ms(APPEND_WAIT), "ms", "some group commits"),
         limit("BUSY_RETRY", ms(BUSY_RETRY), "ms", "a few group commits"),
         limit("LANE_MESSAGES", LANE_MESSAGES as u64, "messages", "a connection's credit, twice"),
+        limit("ADMIN_WAITING_MAX", ADMIN_WAITING_MAX as u64, "requests", "people, not programs"),
     ]
 }
 
 /// What there may be of each kind, and how long the node waits for others.
 fn in_all() -> Vec<Limit> {
     vec![
-        limit("ADMIN_WAITING_MAX", ADMIN_WAITING_MAX as u64, "requests", "people, not programs"),
         limit("IDS_RETRY", ms(IDS_RETRY), "ms", "a core without a mint looks again"),
         limit(
             "COUNTERS_PER_SHARD_MAX",
