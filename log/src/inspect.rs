@@ -17,6 +17,7 @@ use crate::checkpoint::{Checkpoint, decode_damages};
 use crate::ids::{Epoch, LogId, Offset, PartitionId, Timestamp};
 use crate::layout::FormatError;
 use crate::limits::DAMAGES_MAX;
+use crate::manifest::Manifest;
 use crate::mark::{Incarnation, StampKey};
 use crate::recovery::scan::{Event, Scan, Subject};
 use crate::recovery::{Cut, Damage, FileRow, HeaderFound, decide_file};
@@ -27,6 +28,7 @@ use crate::segment::{FilePosition, SegmentHeader};
 pub struct PartitionFacts {
     checkpoint: Result<Option<Checkpoint>, FormatError>,
     damages: Result<Vec<Damage>, FormatError>,
+    manifest: Result<Option<Manifest>, FormatError>,
 }
 
 /// What a checkpoint says, for people.
@@ -68,11 +70,49 @@ pub struct SegmentFound {
 impl PartitionFacts {
     /// Reads the files; `None` stands for one that is missing.
     #[must_use]
-    pub fn read(checkpoint: Option<&[u8]>, damaged: Option<&[u8]>) -> Self {
+    pub fn read(
+        checkpoint: Option<&[u8]>,
+        damaged: Option<&[u8]>,
+        manifest: Option<&[u8]>,
+    ) -> Self {
+        let decode = |bytes| Manifest::decode(bytes).map(|decoded| decoded.manifest);
         Self {
             checkpoint: checkpoint.map(Checkpoint::decode).transpose(),
             damages: damaged.map_or(Ok(Vec::new()), decode_damages),
+            manifest: manifest.map(decode).transpose(),
         }
+    }
+
+    /// The manifest; `None` if there is none, as in a young partition.
+    ///
+    /// # Errors
+    /// Why it cannot be used; the partition does not open then.
+    pub fn manifest(&self) -> Result<Option<&Manifest>, FormatError> {
+        self.manifest.as_ref().map(Option::as_ref).map_err(|error| *error)
+    }
+
+    /// The records before the `first` segment that is there, if some should be: the manifest says from where on.
+    #[must_use]
+    pub fn missing_front(&self, first: Offset) -> Option<Damage> {
+        // A segment without anything beside it was put there by hand.
+        self.usable()?;
+        let manifest = self.manifest().ok()?;
+        let low = manifest.map_or(Offset::ZERO, |manifest| manifest.low);
+        let is_remote = manifest.is_some_and(|manifest| manifest.remote_at(low).is_some());
+        let nowhere = FilePosition::new(0);
+        (low < first && !is_remote).then_some(Damage {
+            segment: low,
+            positions: nowhere..nowhere,
+            offsets: low..first,
+        })
+    }
+
+    /// Where the segment at `base` ends at the latest, if `next` is the next one that is there: those between them may be
+    /// in the object store.
+    fn end_at_most(&self, base: Offset, next: Offset) -> Offset {
+        let remote = self.manifest().ok().flatten().map_or(&[][..], |manifest| &manifest.remote);
+        let between = remote.iter().map(|remote| remote.base).filter(|remote| *remote > base);
+        between.min().map_or(next, |remote| remote.min(next))
     }
 
     /// The checkpoint; `None` if there is none.
@@ -141,9 +181,10 @@ impl PartitionFacts {
             }
             _ => None,
         };
-        let promised = found
-            .next
-            .unwrap_or_else(|| checkpoint.map_or(found.base, |checkpoint| checkpoint.start.offset));
+        let promised = match found.next {
+            Some(next) => self.end_at_most(found.base, next),
+            None => checkpoint.map_or(found.base, |checkpoint| checkpoint.start.offset),
+        };
         let scan = key.map(|key| {
             Scan::new(Subject {
                 segment: found.base,

@@ -64,7 +64,7 @@ fn one(
         return Err(Failure::failed(format!("segment {base} went away while it was looked for")));
     }
     show::partition(output, &report)?;
-    verdict(report.damages().len(), report.moves())
+    verdict(report.faults(), report.moves())
 }
 
 /// How the command ends, given what is damaged.

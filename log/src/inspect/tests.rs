@@ -25,7 +25,7 @@ fn found(file: &[u8], next: Option<Offset>) -> SegmentFound {
 }
 
 fn survey(file: &[u8], next: Option<Offset>) -> (Survey, Vec<Seen>) {
-    let facts = PartitionFacts::read(None, None);
+    let facts = PartitionFacts::read(None, None, None);
     let mut scan = facts.scan(found(file, next), &file[..SEGMENT_HEADER_BYTES], None);
     let mut all = Vec::new();
     while let Some(need) = scan.need() {
@@ -85,17 +85,47 @@ fn a_closed_segment_without_a_header_is_damaged_from_end_to_end() {
 }
 
 #[test]
+fn what_lies_in_the_store_is_not_missed() {
+    use crate::ids::{LogId, PartitionId};
+    use crate::manifest::RemoteSegment;
+    let segment = segment(5);
+    let after = Offset::new(2000);
+    let (missed, _) = survey(&segment.file, Some(after));
+    assert_eq!(missed.damages[0].offsets, segment.offset..after);
+    let mut manifest = Manifest::new(LogId::new(7), PartitionId::new(1));
+    manifest.remote.push(RemoteSegment {
+        base: segment.offset,
+        end: after,
+        generation: 1,
+        bytes: 4096,
+        append_max: Timestamp::ZERO,
+        create_max: Timestamp::ZERO,
+        hash: [0; 32],
+        is_local: false,
+    });
+    let facts = PartitionFacts::read(None, None, Some(&manifest.encode()));
+    let found = found(&segment.file, Some(after));
+    let mut scan = facts.scan(found, &segment.file[..SEGMENT_HEADER_BYTES], None);
+    while let Some(need) = scan.need() {
+        let place = |at: u64| usize::try_from(at).unwrap().min(segment.file.len());
+        scan.supply(&segment.file[place(need.start)..place(need.end)], &mut |_| {});
+    }
+    assert_eq!(scan.survey().damages, vec![]);
+}
+
+#[test]
 fn small_files_say_what_they_hold_or_why_they_cannot_be_used() {
-    let facts = PartitionFacts::read(Some(b"PYCHK001"), Some(b"short"));
+    let facts = PartitionFacts::read(Some(b"PYCHK001"), Some(b"short"), Some(b"none"));
     assert_eq!(facts.checkpoint(), Err(FormatError::Length));
     assert_eq!(facts.damages(), Err(FormatError::Length));
+    assert_eq!(facts.manifest(), Err(FormatError::Length));
     let damage = Damage {
         segment: BASE,
         positions: FilePosition::new(4096)..FilePosition::new(8192),
         offsets: BASE..Offset::new(1003),
     };
     let list = encode_damages(std::slice::from_ref(&damage));
-    let facts = PartitionFacts::read(None, Some(&list));
+    let facts = PartitionFacts::read(None, Some(&list), None);
     assert_eq!(facts.damages(), Ok(&[damage][..]));
     assert_eq!(facts.checkpoint(), Ok(None));
 }

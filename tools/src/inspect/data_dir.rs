@@ -63,7 +63,7 @@ pub(super) fn run(
     if let Some(problem) = report.catalog_problem.as_ref().filter(|_| !report.catalog.moves()) {
         return Err(Failure::failed(format!("the catalog cannot be read: {problem}")));
     }
-    verdict(all().map(|found| found.damages().len()).sum(), all().any(PartitionReport::moves))
+    verdict(all().map(PartitionReport::faults).sum(), all().any(PartitionReport::moves))
 }
 
 /// The catalog as it can be read, what stopped that, and the partition that it is in. It is always read whole: it is

@@ -7,6 +7,7 @@ use pyralog_log::ids::{LogId, Offset, PartitionId};
 use pyralog_log::index::Index;
 use pyralog_log::index::pphm::Map;
 use pyralog_log::inspect::{CheckpointFacts, PartitionFacts, Seen, SegmentFound, Survey};
+use pyralog_log::manifest::{MANIFEST_NAME, Manifest};
 use pyralog_log::recovery::{Damage, HeaderFound};
 use pyralog_log::recovery_file::QUARANTINE_NAME;
 use pyralog_log::segment::{
@@ -78,6 +79,9 @@ pub(super) struct PartitionReport {
     pub(super) known: Small<Vec<Damage>>,
     pub(super) segments: Vec<SegmentReport>,
     pub(super) quarantined: Vec<(String, u64)>,
+    pub(super) manifest: Small<Manifest>,
+    /// Records before the first segment that should be there.
+    pub(super) front: Option<Damage>,
 }
 
 /// Gathers it. With `only`, of one segment.
@@ -87,9 +91,13 @@ pub(super) fn gather(
     depth: Depth,
     visit: &mut dyn FnMut(SegmentFound, &Seen) -> Result<(), Failure>,
 ) -> Result<PartitionReport, Failure> {
+    // In this order: retention first says in the manifest what is gone, then removes it.
     let (checkpoint, damaged) =
         (small(&dir.join(CHECKPOINT_NAME))?, small(&dir.join(DAMAGED_NAME))?);
-    let facts = PartitionFacts::read(checkpoint.as_deref(), damaged.as_deref());
+    let found = segments(dir)?;
+    let manifest = small(&dir.join(MANIFEST_NAME))?;
+    let facts =
+        PartitionFacts::read(checkpoint.as_deref(), damaged.as_deref(), manifest.as_deref());
     let mut report = PartitionReport {
         dir: dir.to_owned(),
         checkpoint: match facts.checkpoint() {
@@ -104,8 +112,17 @@ pub(super) fn gather(
         },
         segments: Vec::new(),
         quarantined: list(&dir.join(QUARANTINE_NAME))?,
+        manifest: match facts.manifest() {
+            Ok(None) => Small::Missing,
+            Ok(Some(found)) => Small::Sound(found.clone()),
+            Err(error) => Small::Unusable(error.to_string()),
+        },
+        front: match (only, found.first()) {
+            (None, Some(first)) => facts.missing_front(first.base),
+            _ => None,
+        },
     };
-    for found in segments(dir)? {
+    for found in found {
         if only.is_some_and(|only| only != found.base) {
             continue;
         }
@@ -252,6 +269,9 @@ impl PartitionReport {
     /// Every damage, those on the list and those found now, in order; without those that may be a matter of the moment.
     pub(super) fn damages(&self) -> Vec<Damage> {
         let mut all: Vec<Damage> = self.known.sound().cloned().unwrap_or_default();
+        all.extend(
+            self.front.iter().filter(|front| !all.contains(front)).cloned().collect::<Vec<_>>(),
+        );
         for segment in self.segments.iter().filter(|segment| !segment.moving) {
             let Some(survey) = &segment.survey else {
                 if header_is_lost(segment) {
@@ -274,9 +294,15 @@ impl PartitionReport {
         all
     }
 
+    /// How much is wrong: damaged ranges, and the manifest if it cannot be used, which is as bad.
+    pub(super) fn faults(&self) -> usize {
+        self.damages().len() + usize::from(matches!(self.manifest, Small::Unusable(_)))
+    }
+
     /// Offset of the first record that is there.
     pub(super) fn low(&self) -> Option<Offset> {
-        self.segments.first().map(|segment| segment.found.base)
+        let first = self.segments.first().map(|segment| segment.found.base);
+        first.max(self.manifest.sound().map(|manifest| manifest.low))
     }
 
     /// Offset after the last record that is known to be there.

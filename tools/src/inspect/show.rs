@@ -106,6 +106,7 @@ pub(super) fn partition(output: Output, report: &PartitionReport) -> Result<(), 
         Small::Unusable(why) => format!("unusable: {why}"),
     };
     output.line(&format!("damaged list {list}"))?;
+    output.line(&format!("manifest     {}", manifest_text(report)))?;
     if !report.quarantined.is_empty() {
         let bytes = report.quarantined.iter().map(|(_, bytes)| bytes).sum();
         let count = report.quarantined.len();
@@ -237,6 +238,25 @@ fn checkpoint_text(report: &PartitionReport) -> String {
     }
 }
 
+fn manifest_text(report: &PartitionReport) -> String {
+    let found = match &report.manifest {
+        Small::Missing => return "none: nothing was ever taken from the front".to_owned(),
+        Small::Unusable(why) => return format!("unusable: {why}; the partition does not open"),
+        Small::Sound(found) => found,
+    };
+    let remote = match found.remote.len() {
+        0 => String::new(),
+        count => {
+            let local = found.remote.iter().filter(|remote| remote.is_local).count();
+            format!(", {count} segments in the store, {local} of them here as well")
+        }
+    };
+    let swap = found.swap.map_or(String::new(), |swap| {
+        format!(", segments of {}..{} are being replaced", swap.first, swap.end)
+    });
+    format!("readable from offset {}{remote}{swap}", found.low)
+}
+
 /// A data directory.
 pub(super) fn data(output: Output, report: &DataReport, depth: Depth) -> Result<(), Failure> {
     if output.json() {
@@ -318,6 +338,9 @@ fn state(found: &PartitionReport) -> String {
     if found.segments.is_empty() {
         words.push("empty".to_owned());
     }
+    if let Small::Unusable(why) = &found.manifest {
+        words.push(format!("manifest unusable: {why}"));
+    }
     match &found.checkpoint {
         Small::Sound(checkpoint) if checkpoint.clean => words.push("closed cleanly".to_owned()),
         Small::Sound(_) => words.push("open, or not closed cleanly".to_owned()),
@@ -370,6 +393,15 @@ fn partition_json(report: &PartitionReport) -> Value {
     json!({
         "dir": report.dir.display().to_string(),
         "checkpoint": checkpoint,
+        "manifest": match &report.manifest {
+            Small::Missing => Value::Null,
+            Small::Unusable(why) => json!({ "problem": why }),
+            Small::Sound(found) => json!({
+                "low": found.low.get(),
+                "remote": found.remote.len(),
+                "swap": found.swap.is_some(),
+            }),
+        },
         "segments": report.segments.iter().map(segment_json).collect::<Value>(),
         "damaged": report.damages().iter().map(damage_json).collect::<Value>(),
         "quarantined": report.quarantined.iter().map(|(name, _)| name.as_str()).collect::<Value>(),
