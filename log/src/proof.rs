@@ -5,12 +5,13 @@
 //! itself, over chunks of 1 KiB; a *slice* ([`slice`]) discloses some chunks of a batch and what is needed to compute its hash.
 //! A record proof ([`record`]) puts the three together: chunks that hold the record, the path from the batch to the root, the
 //! signature. On them stand [`trust`] (which checkpoint a client believes), [`equivocation`] (evidence for others),
-//! [`notary`] (receipts) and [`audit`] (what has changed).
+//! [`notary`] (receipts) and [`auditor`], which names what has changed by what [`audit`] remembers.
 //!
 //! All of it is pure: bytes in, a value or an error out. Whoever verifies needs no server, no clock and no file. What is
 //! proven, and what is not, stands in `docs/PROOFS.md`.
 
 pub mod audit;
+pub mod auditor;
 pub mod checkpoint;
 pub mod equivocation;
 pub mod key;
