@@ -12,5 +12,6 @@ mod restore;
 mod sequences;
 mod serving;
 mod settings;
+mod tiering;
 mod tour;
 mod usage;

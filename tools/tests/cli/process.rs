@@ -1,6 +1,7 @@
 //! Running the binary: one command, or a server in a temporary directory.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
@@ -95,6 +96,11 @@ impl Served {
 
     /// Starts one on `directory` with further flags, and waits until it is ready.
     pub(crate) fn start(directory: &Path, flags: &[&str]) -> Self {
+        Self::start_in(directory, flags, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_in(directory: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = directory.to_str().unwrap();
         let mut arguments = vec!["serve", "--json", "--listen", "127.0.0.1:0", "--shards", "2"];
         arguments.extend(["--http", "127.0.0.1:0", "--set", "server.pin=false"]);
@@ -102,8 +108,9 @@ impl Served {
             arguments.extend(["--data-dir", directory]);
         }
         arguments.extend(flags);
-        let mut child =
-            pyralog(&arguments).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut command = pyralog(&arguments);
+        command.envs(environment.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -136,6 +143,22 @@ impl Served {
         let mut all = arguments.to_vec();
         all.extend(["--server", self.address()]);
         all
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// What `/status` says.
+    pub(crate) fn status(&self) -> Value {
+        let mut stream = TcpStream::connect(self.ready["http"].as_str().unwrap()).unwrap();
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.find('{').map(|at| &answer[at..=answer.rfind('}').unwrap()]);
+        serde_json::from_str(body.unwrap_or_default()).unwrap_or_else(|_| panic!("{answer}"))
     }
 
     /// Asks it to stop and waits; returns its exit code and what else it printed.
