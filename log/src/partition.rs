@@ -30,6 +30,7 @@ mod read_error;
 mod record_ids;
 mod retention;
 mod tiering;
+mod truncating;
 pub(crate) mod walk;
 mod write;
 
@@ -40,7 +41,7 @@ use pyralog_runtime::time::Monotonic;
 
 pub use answer::{
     AppendError, AppendNow, Appended, Changes, Completions, Fault, OpenError, PartitionConfig,
-    PartitionStats, Read, Storage, Ticket, TruncateError, Watermarks, WriteSample,
+    PartitionStats, Read, Storage, Ticket, Watermarks, WriteSample,
 };
 pub(crate) use append::Wanted;
 pub(crate) use group::Place;
@@ -49,6 +50,7 @@ pub(crate) use read::{FilePlan, Located};
 pub use read_error::ReadError;
 pub use record_ids::{NoIds, RecordIds};
 pub use tiering::Tiering;
+pub use truncating::TruncateError;
 pub(crate) use write::{Mode, Work, Write};
 
 use crate::durability::Durability;

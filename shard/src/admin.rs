@@ -1,6 +1,8 @@
 //! What the admin listener answers: snapshots of all cores, asked for with messages and a deadline.
 
 use pyralog_http::{AdminSource, Readiness, Unavailable};
+use pyralog_log::merkle::Hash;
+use pyralog_log::partition::TreeStatus;
 use pyralog_log::proof::PublicKey;
 use pyralog_runtime::mesh::Outside;
 use pyralog_runtime::time::{self, Monotonic};
@@ -148,8 +150,50 @@ struct PartitionStatus<'s> {
     store_bytes: u64,
     /// Closed segments that are not there yet.
     store_lag_bytes: u64,
+    tree: Option<TreeStatusText>,
     failed: Option<&'s str>,
     damaged: &'s [(u64, u64)],
+}
+
+/// The Merkle tree of a partition of a log with proofs.
+#[derive(Debug, Serialize)]
+struct TreeStatusText {
+    batches: u64,
+    hashed: u64,
+    lag_records: u64,
+    nodes_made_again: bool,
+    checkpoint: Option<CheckpointStatus>,
+    fault: Option<String>,
+}
+
+/// The newest checkpoint.
+#[derive(Debug, Serialize)]
+struct CheckpointStatus {
+    tree_size: u64,
+    end_offset: u64,
+    root: String,
+    time_unix_us: i64,
+    signed: bool,
+}
+
+impl TreeStatusText {
+    fn of(status: &TreeStatus) -> Self {
+        let checkpoint = status.published.map(|published| CheckpointStatus {
+            tree_size: published.checkpoint.tree_size,
+            end_offset: published.checkpoint.end_offset.get(),
+            root: Hash::new(published.checkpoint.root).to_string(),
+            time_unix_us: published.checkpoint.time.get(),
+            signed: published.signed.is_some(),
+        });
+        Self {
+            batches: status.batches,
+            hashed: status.hashed.get(),
+            lag_records: status.lag_records,
+            nodes_made_again: status.was_rebuilt,
+            checkpoint,
+            fault: status.fault.map(|fault| fault.to_string()),
+        }
+    }
 }
 
 impl<'s> Status<'s> {
@@ -221,6 +265,7 @@ impl<'s> PartitionStatus<'s> {
             store_only_segments: partition.tier.remote_only,
             store_bytes: partition.tier.bytes,
             store_lag_bytes: partition.tier.waiting_bytes,
+            tree: partition.tree.as_ref().map(TreeStatusText::of),
             failed: partition.failed.as_deref(),
             damaged: &partition.damaged,
         }

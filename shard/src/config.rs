@@ -49,6 +49,8 @@ pub struct ServerConfig {
     pub memory: MemoryConfig,
     /// Limits of connections.
     pub limits: ServerLimits,
+    /// How often a partition of a log with proofs makes a checkpoint, if it has grown.
+    pub checkpoint_interval: Duration,
     /// What the background does.
     pub housekeeping: HousekeepingConfig,
     /// The object store for closed segments of tiered logs, if there is one.
@@ -207,6 +209,7 @@ impl Default for ServerConfig {
             node_name: "pyralog".into(),
             memory: MemoryConfig::default(),
             limits: ServerLimits::default(),
+            checkpoint_interval: pyralog_log::limits::CHECKPOINT_INTERVAL_DEFAULT,
             housekeeping: HousekeepingConfig::default(),
             tier: None,
         }
@@ -268,6 +271,8 @@ impl ServerConfig {
         self.validate_names()?;
         self.validate_data()?;
         self.validate_ids()?;
+        let interval = u64::try_from(self.checkpoint_interval.as_millis()).unwrap_or(u64::MAX);
+        within("integrity.checkpoint_interval", interval, 10, 3_600_000, "ms")?;
         self.memory.validate()?;
         self.limits.validate()?;
         self.tier.as_ref().map_or(Ok(()), TierConfig::validate)?;

@@ -13,12 +13,12 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use hashbrown::HashMap;
 use pyralog_log::ids::{LogId, PartitionId};
-use pyralog_log::partition::{Changes, PartitionConfig, Storage, Tiering};
+use pyralog_log::partition::{Changes, PartitionConfig, Proofs, Storage, Tiering};
 use pyralog_log::partition_file::Partition;
 use pyralog_log::recovery::RecoveryReport;
 use pyralog_log::retention::{Bounds, Life};
 use pyralog_wire::message::PartitionInfo;
-use pyralog_wire::{ErrorCode, ErrorReply, LogConfig, LogStorage};
+use pyralog_wire::{ErrorCode, ErrorReply, Integrity, LogConfig, LogStorage};
 
 use crate::catalog::LogEntry;
 use crate::config::DataConfig;
@@ -142,6 +142,7 @@ impl Owned {
             removed_bytes: stats.removed_bytes,
             tier: partition.tier_use(),
             compaction: partition.compaction_stats(),
+            tree: partition.tree_status(),
             ..empty
         }
     }
@@ -285,7 +286,9 @@ impl Shard {
         tail_bytes: usize,
     ) -> Option<String> {
         let storage = self.storage(entry, partition);
-        let config = PartitionConfig { tail_bytes, ..partition_config(entry, partition, storage) };
+        let proofs = self.proofs(&entry.config);
+        let config =
+            PartitionConfig { tail_bytes, proofs, ..partition_config(entry, partition, storage) };
         let opened =
             Partition::open_in(config, Rc::new(Landing::new(self)), self.tier.clone()).await;
         let place = format!("log {} partition {partition}", entry.name);
@@ -315,6 +318,17 @@ impl Shard {
             damaged,
         });
         line
+    }
+
+    /// What a partition of the log needs to be provable. A server in memory proves nothing.
+    fn proofs(&self, config: &LogConfig) -> Option<Proofs> {
+        let key = match config.integrity {
+            Integrity::None => return None,
+            Integrity::Hash => None,
+            Integrity::Signed => Some(self.key.clone()),
+        };
+        let interval = self.config.checkpoint_interval;
+        Some(Proofs { cluster: self.identity.cluster_id, interval, key })
     }
 
     fn storage(&self, entry: &LogEntry, partition: PartitionId) -> Storage {

@@ -23,6 +23,7 @@ mod fetch;
 mod keys;
 mod logs;
 mod node;
+mod proofs;
 mod sequence;
 mod truncate;
 
@@ -69,6 +70,12 @@ pub(crate) fn start(asked: Asked, request: Request) {
         }
         Request::TruncateLog(truncate) => truncate::start(asked, truncate),
         Request::FetchKey(fetch) => keys::start(asked, fetch),
+        Request::GetCheckpoint(get) => proofs::start(asked, (get.log, get.partition), request),
+        Request::ProveRecord(prove) => proofs::start(asked, (prove.log, prove.partition), request),
+        Request::ProveConsistency(prove) => {
+            proofs::start(asked, (prove.log, prove.partition), request);
+        }
+        Request::ReadTree(read) => proofs::start(asked, (read.log, read.partition), request),
         Request::DealIds(deal) => sequence::deal_ids(asked, deal),
         Request::TakeNumbers(take) => sequence::take_numbers(asked, take),
         Request::CreateCounter(_)

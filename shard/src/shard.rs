@@ -67,7 +67,6 @@ pub(crate) struct Shard {
     pub(crate) config: Rc<ServerConfig>,
     pub(crate) identity: Identity,
     /// What it signs checkpoints with.
-    #[expect(dead_code, reason = "checkpoints come with the trees of partitions")]
     pub(crate) key: NodeKey,
     pub(crate) started: Monotonic,
     pub(crate) metrics: Metrics,

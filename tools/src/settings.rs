@@ -123,6 +123,7 @@ fn server(layers: &Layers) -> ServerConfig {
                 .unwrap_or(u32::MAX),
         },
         tier: tier(layers),
+        checkpoint_interval: layers.duration("integrity.checkpoint_interval"),
     }
 }
 

@@ -192,6 +192,12 @@ codes! {
     /// The log keeps no index of its keys.
     KeysNotIndexed = 314, Never,
         "the log keeps no index of its keys: create it with one, or alter it to have one";
+    /// The log has no proofs.
+    NotProvable = 315, Never,
+        "the log has no proofs: they are chosen when a log is created";
+    /// No published tree is of that size, or it does not hold the offset.
+    NotInTree = 316, AfterDelay,
+        "no published tree is of that size or holds that offset: ask for the newest checkpoint";
 
     /// The sequence number is above the next expected one: an earlier batch is missing.
     SequenceGap = 400, Same,

@@ -69,6 +69,14 @@ kinds! {
     ListCounters = 67,
     /// Makes a counter go on above a value.
     RaiseCounter = 68,
+    /// The newest checkpoint of a partition.
+    GetCheckpoint = 80,
+    /// That a batch is in the tree of a partition.
+    ProveRecord = 81,
+    /// That one tree of a partition is the beginning of another.
+    ProveConsistency = 82,
+    /// Nodes of the tree of a partition.
+    ReadTree = 83,
 }
 
 impl Kind {
@@ -87,7 +95,7 @@ impl Kind {
     /// Whether a response of this kind carries a payload. Others must not.
     #[must_use]
     pub const fn response_has_payload(self) -> bool {
-        matches!(self, Self::Fetch | Self::FetchKey)
+        matches!(self, Self::Fetch | Self::FetchKey | Self::ReadTree)
     }
 }
 

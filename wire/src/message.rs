@@ -13,6 +13,7 @@ pub mod ids;
 pub mod keys;
 pub mod logs;
 pub mod node;
+pub mod proofs;
 
 pub use counters::{
     CounterConfig, CounterInfo, CounterMode, CounterPage, CreateCounter, DescribeCounter,
@@ -27,6 +28,9 @@ pub use logs::{
     LogRoute, Metadata, PartitionInfo, Routes, TruncateLog, Truncated,
 };
 pub use node::{NodeStats, Ping, Pong, ShardStats, Stats};
+pub use proofs::{
+    CheckpointGot, GetCheckpoint, ProveConsistency, ProveRecord, Proven, ReadTree, TreeRead,
+};
 
 use crate::access::{MalformedBody, read};
 use crate::error::{ErrorBody, ErrorReply};
@@ -136,6 +140,10 @@ messages! {
     DescribeCounter => DescribeCounter, CounterInfo;
     ListCounters => ListCounters, CounterPage;
     RaiseCounter => RaiseCounter, CounterInfo;
+    GetCheckpoint => GetCheckpoint, CheckpointGot;
+    ProveRecord => ProveRecord, Proven;
+    ProveConsistency => ProveConsistency, Proven;
+    ReadTree => ReadTree, TreeRead;
 }
 
 /// Appends an error reply to `out`. `kind` is the number of the request's kind, 0 for an error of

@@ -25,7 +25,7 @@ use crate::merkle::{Hash, Node, Root};
 pub const CHECKPOINT_BYTES: usize = STATEMENT_BYTES + KEY_BYTES + SIGNATURE_BYTES;
 
 /// Length of what is signed.
-pub(crate) const STATEMENT_BYTES: usize = 128;
+pub const STATEMENT_BYTES: usize = 128;
 
 const MAGIC: [u8; 8] = *b"PYSCP001";
 const CONTEXT: &str = "pyralog 2026 checkpoint";
@@ -139,8 +139,11 @@ impl Checkpoint {
         }
     }
 
-    /// Reads what was signed.
-    pub(crate) fn decode(bytes: &[u8; STATEMENT_BYTES]) -> Result<Self, CheckpointError> {
+    /// Reads what [`Self::encode`] wrote: a statement without a signature, which is worth what its bearer is.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Format`].
+    pub fn decode(bytes: &[u8; STATEMENT_BYTES]) -> Result<Self, CheckpointError> {
         if bytes[..CLUSTER] != MAGIC || bytes[RESERVED..EPOCH] != [0; EPOCH - RESERVED] {
             return Err(CheckpointError::Format);
         }

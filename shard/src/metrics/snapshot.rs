@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pyralog_log::compaction::CompactionStats;
 use pyralog_log::ids::{LogId, Offset, PartitionId};
+use pyralog_log::partition::TreeStatus;
 use pyralog_log::partition_file::TierUse;
 use pyralog_log::tier::TierStats;
 
@@ -79,6 +80,8 @@ pub struct PartitionSnapshot {
     pub removed_bytes: u64,
     /// What compaction did since it was opened, and what there is to do.
     pub compaction: CompactionStats,
+    /// How far its Merkle tree has come, if its log has proofs.
+    pub tree: Option<TreeStatus>,
     /// Why it takes no appends any more, if so.
     pub failed: Option<String>,
     /// Why it takes no appends for now, if its disk is full: it goes on by itself.
@@ -159,6 +162,12 @@ impl NodeSnapshot {
             if let Some(cause) = &partition.failed {
                 problems.push(format!(
                     "log {} partition {} takes no appends: {cause}; repair the cause, then restart the server",
+                    partition.name, partition.partition
+                ));
+            }
+            if let Some(fault) = partition.tree.and_then(|tree| tree.fault) {
+                problems.push(format!(
+                    "log {} partition {} has no new checkpoints: {fault}",
                     partition.name, partition.partition
                 ));
             }

@@ -192,6 +192,11 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
     gauge(encoder, "failed_partitions", "Partitions that take no appends any more", failed)?;
     let damaged = sum(|p| p.damaged.len() as u64);
     gauge(encoder, "damaged_ranges", "Quarantined ranges of all partitions", damaged)?;
+    let lag = sum(|p| p.tree.map_or(0, |tree| tree.lag_records));
+    gauge(encoder, "tree_lag_records", "Records of logs with proofs that are not hashed yet", lag)?;
+    let faults = sum(|p| u64::from(p.tree.is_some_and(|tree| tree.fault.is_some())));
+    let help = "Partitions whose Merkle tree stands still: somebody should look";
+    gauge(encoder, "tree_faults", help, faults)?;
     let help = "Bytes of closed segments of compacted logs that are new since the last run";
     gauge(encoder, "compaction_dirty_bytes", help, sum(|p| p.compaction.dirty_bytes))?;
     let help = "Bytes of closed segments of compacted logs";

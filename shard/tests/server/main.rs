@@ -8,6 +8,7 @@ mod clients;
 mod durable;
 mod node;
 mod pressure;
+mod proofs;
 mod retention;
 mod sequencers;
 mod serving;

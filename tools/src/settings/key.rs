@@ -32,12 +32,13 @@ impl Key {
 }
 
 /// What each section is about, in the order in which they are printed.
-pub(crate) const SECTIONS: [(&str, &str); 11] = [
+pub(crate) const SECTIONS: [(&str, &str); 12] = [
     (
         "server",
         "The node: who it is, where its data lives, where it listens, how many cores it uses.",
     ),
     ("ids", "What this server deals Scarab ids from, see docs/SEQUENCERS.md."),
+    ("integrity", "Logs with proofs, see docs/PROOFS.md."),
     ("http", "Metrics and health."),
     ("memory", "Memory budgets, of each shard unless said otherwise."),
     ("limits", "Limits of connections."),
@@ -183,6 +184,15 @@ pub(crate) const KEYS: &[Key] = &[
         default: "false",
         doc: &[
             "Believe the clock at the start although it is far ahead of the last id dealt (a month).",
+        ],
+    },
+    Key {
+        name: "integrity.checkpoint_interval",
+        kind: Kind::Duration { min_ns: 10_000_000, max_ns: 3_600_000_000_000 },
+        default: "1s",
+        doc: &[
+            "How often a partition of a log with proofs makes a checkpoint, if it has grown. Costs two",
+            "syncs and a signature; what came after the newest one cannot be proven yet.",
         ],
     },
     Key {

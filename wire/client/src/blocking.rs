@@ -7,6 +7,7 @@
 //! is dropped, what is in flight is abandoned. So [`Producer::close`] or [`Producer::flush`] first.
 
 mod sequences;
+mod tree;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyralog_log::batch::Buffer;
 use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
 use pyralog_wire::limits::LIST_PAGE_LOGS_MAX;
 use pyralog_wire::message::{
@@ -367,6 +368,17 @@ impl Client {
         repeat: Repeat,
         known: Option<(ClusterId, &str)>,
     ) -> Result<(ClusterId, Response), ClientError> {
+        let answered = self.call_answered(request, repeat, known).await;
+        answered.map(|(cluster, response, _)| (cluster, response))
+    }
+
+    /// As [`Self::call_cluster`], with the payload of the answer.
+    pub(crate) async fn call_answered(
+        &self,
+        request: Request,
+        repeat: Repeat,
+        known: Option<(ClusterId, &str)>,
+    ) -> Result<(ClusterId, Response, Buffer), ClientError> {
         let after = self.config().request_timeout;
         let operation = request.kind().name();
         let mut asked = None;
@@ -390,7 +402,7 @@ impl Client {
         repeat: Repeat,
         known: Option<(ClusterId, &str)>,
         asked: &mut Option<Link>,
-    ) -> Result<(ClusterId, Response), ClientError> {
+    ) -> Result<(ClusterId, Response, Buffer), ClientError> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -405,7 +417,9 @@ impl Client {
             link.send(Outgoing { request: request.clone(), payload: None, reply_to });
             let undone = match answer.await {
                 Ok(Ok(answered)) => match answered.reply {
-                    Reply::Done(response) => return Ok((cluster, response)),
+                    Reply::Done(response) => {
+                        return Ok((cluster, response, answered.payload.unwrap_or_default()));
+                    }
                     Reply::Refused(reply) => return Err(ClientError::Server(reply)),
                 },
                 Ok(Err(undone)) => undone,
@@ -427,7 +441,7 @@ fn checked(log: &str) -> Result<String, ClientError> {
 }
 
 /// Gives an unknown log its name.
-fn named(log: &str, outcome: Result<Response, ClientError>) -> Result<Response, ClientError> {
+pub(crate) fn named<T>(log: &str, outcome: Result<T, ClientError>) -> Result<T, ClientError> {
     match outcome {
         Err(ClientError::Server(reply)) if reply.is(ErrorCode::UnknownLog) => {
             Err(ClientError::UnknownLog { name: log.to_owned() })

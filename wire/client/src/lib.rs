@@ -58,6 +58,7 @@ mod receive;
 mod record;
 mod slot;
 mod stored;
+mod tree;
 
 pub use client::Client;
 pub use config::{ClientConfig, ConsumerConfig, OnOutOfRange, ProducerConfig, StartFrom, Stop};
@@ -74,6 +75,7 @@ pub use partitioner::{Partitioner, partition_of_key};
 pub use producer::Producer;
 pub use record::Record;
 pub use stored::{Stored, StoredBatches, StoredReader};
+pub use tree::{TreeNodes, TreeState};
 
 pub use pyralog_log::batch::{BatchHeader, Codec, Headers, RecordView, Rows};
 pub use pyralog_log::durability::Durability;

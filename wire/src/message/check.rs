@@ -1,7 +1,7 @@
 //! Whether the fields of a request are in range: done once, by the server's machine, before a
 //! request is handed on.
 
-use pyralog_log::limits::KEY_BYTES_MAX;
+use pyralog_log::limits::{KEY_BYTES_MAX, MERKLE_NODES_READ_MAX};
 
 use crate::config::ConfigError;
 use crate::error::{ErrorCode, ErrorReply};
@@ -36,7 +36,13 @@ impl Request {
             | Self::Stats(_)
             | Self::Append(_)
             | Self::FindOffset(_)
-            | Self::TruncateLog(_) => Ok(()),
+            | Self::TruncateLog(_)
+            | Self::GetCheckpoint(_)
+            | Self::ProveRecord(_)
+            | Self::ProveConsistency(_) => Ok(()),
+            Self::ReadTree(read) => {
+                in_range("count", read.count.into(), 1, MERKLE_NODES_READ_MAX as u64)
+            }
             Self::Fetch(fetch) => fetch.check(),
             Self::Metadata(metadata) => metadata.check(),
             Self::CreateLog(create) => {

@@ -54,6 +54,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
         compaction: Some(false),
         ..LogChanges::default()
     };
+    let offset = Offset::new(1000);
     let append = Append { log, partition, durability: None };
     let synced = Append { durability: Some(Durability::Synced), ..append };
     vec![
@@ -85,7 +86,21 @@ pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
             0,
         ),
         ("raise-counter", RaiseCounter { name: orders(), value: 70_000 }.into(), 0),
+        ("get-checkpoint", GetCheckpoint { log, partition }.into(), 0),
+        ("prove-record", ProveRecord { log, partition, offset, tree_size: 900 }.into(), 0),
+        ("prove-consistency", ProveConsistency { log, partition, first: 7, second: 900 }.into(), 0),
+        ("read-tree", ReadTree { log, partition, from_node: 128, count: 64 }.into(), 0),
     ]
+}
+
+/// A checkpoint of a tree that stands still.
+fn checkpoint_got() -> CheckpointGot {
+    CheckpointGot {
+        checkpoint: vec![7; 128],
+        hashed: Offset::new(2000),
+        lag_records: 5,
+        fault: "altered".to_owned(),
+    }
 }
 
 /// Every response, by the name of its golden file, with the length of its payload.
@@ -135,6 +150,10 @@ pub(crate) fn responses() -> Vec<(&'static str, Response, u32)> {
         ("counter-described", Response::DescribeCounter(counter_info("its file is shorter")), 0),
         ("counter-page", Response::ListCounters(counters), 0),
         ("counter-raised", Response::RaiseCounter(counter_info("")), 0),
+        ("checkpoint-got", Response::GetCheckpoint(checkpoint_got()), 0),
+        ("record-proven", Response::ProveRecord(Proven { proof: vec![1; 41] }), 0),
+        ("consistency-proven", Response::ProveConsistency(Proven { proof: vec![0] }), 0),
+        ("tree-read", Response::ReadTree(TreeRead { tree_size: 900 }), 2560),
     ]
 }
 
@@ -302,6 +321,19 @@ impl Arbitrary for AnyRequest {
                 ListCounters { prefix: name, after, limit: u32::arbitrary(g) }.into()
             }
             Kind::RaiseCounter => RaiseCounter { name, value: u64::arbitrary(g) }.into(),
+            Kind::GetCheckpoint => GetCheckpoint { log, partition }.into(),
+            Kind::ProveRecord => {
+                let offset = Offset::new(u64::arbitrary(g));
+                ProveRecord { log, partition, offset, tree_size: u64::arbitrary(g) }.into()
+            }
+            Kind::ProveConsistency => {
+                let (first, second) = Arbitrary::arbitrary(g);
+                ProveConsistency { log, partition, first, second }.into()
+            }
+            Kind::ReadTree => {
+                let (from_node, count) = Arbitrary::arbitrary(g);
+                ReadTree { log, partition, from_node, count }.into()
+            }
         })
     }
 }
@@ -345,6 +377,17 @@ impl Arbitrary for AnyResponse {
                 first_tick: u64::arbitrary(g),
                 count: u32::arbitrary(g),
             }),
+            Kind::GetCheckpoint => Response::GetCheckpoint(CheckpointGot {
+                checkpoint: Vec::arbitrary(g),
+                hashed: first,
+                lag_records: u64::arbitrary(g),
+                fault: String::arbitrary(g),
+            }),
+            Kind::ProveRecord => Response::ProveRecord(Proven { proof: Vec::arbitrary(g) }),
+            Kind::ProveConsistency => {
+                Response::ProveConsistency(Proven { proof: Vec::arbitrary(g) })
+            }
+            Kind::ReadTree => Response::ReadTree(TreeRead { tree_size: u64::arbitrary(g) }),
             Kind::CreateCounter => Response::CreateCounter(any_counter(g)),
             Kind::TakeNumbers => Response::TakeNumbers(NumbersTaken {
                 first: u64::arbitrary(g),

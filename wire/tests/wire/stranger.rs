@@ -18,6 +18,10 @@ use pyralog_wire::message::logs::{
     ArchivedRoutes,
 };
 use pyralog_wire::message::node::{ArchivedNodeStats, ArchivedShardStats};
+use pyralog_wire::message::proofs::{
+    ArchivedCheckpointGot, ArchivedGetCheckpoint, ArchivedProveConsistency, ArchivedProveRecord,
+    ArchivedReadTree,
+};
 use pyralog_wire::message::{CreateLog, DescribeLog, Ping};
 use pyralog_wire::{Correlation, Kind, Request, encode_request, encode_response};
 
@@ -220,6 +224,11 @@ fn structs_have_the_documented_sizes() {
         ("### FindOffset", size_of::<ArchivedFindOffset>()),
         ("### FetchKey", size_of::<ArchivedFetchKey>()),
         ("**KeyFetched**", size_of::<ArchivedKeyFetched>()),
+        ("**GetCheckpoint**", size_of::<ArchivedGetCheckpoint>()),
+        ("**CheckpointGot**", size_of::<ArchivedCheckpointGot>()),
+        ("**ProveRecord**", size_of::<ArchivedProveRecord>()),
+        ("**ProveConsistency**", size_of::<ArchivedProveConsistency>()),
+        ("**ReadTree**", size_of::<ArchivedReadTree>()),
         ("**IdsDealt**", size_of::<ArchivedIdsDealt>()),
         ("**CounterConfig**", size_of::<ArchivedCounterConfig>()),
         ("**CounterInfo**", size_of::<ArchivedCounterInfo>()),
