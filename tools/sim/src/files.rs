@@ -36,7 +36,7 @@ pub struct FileClass {
 
 /// Faults that announce themselves (errors, short transfers, full disks, slow ones) and crashes: every class survives
 /// them. Faults that do not are below. The first class that matches is the file's.
-pub const CLASSES: [FileClass; 14] = [
+pub const CLASSES: [FileClass; 15] = [
     FileClass {
         name: "index",
         matches: |path| has_extension(path, "idx"),
@@ -80,6 +80,12 @@ pub const CLASSES: [FileClass; 14] = [
         matches: |path| named(path, "tree"),
         silent: Duty::Survive,
         why: "made again from the segments where it is short or wrong",
+    },
+    FileClass {
+        name: "state of a tree",
+        matches: |path| named(path, "tree.state"),
+        silent: Duty::Detect,
+        why: "checked by its own checksum; the tree stops with an alarm and nothing is proven any more",
     },
     FileClass {
         name: "node key",

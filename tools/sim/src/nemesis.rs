@@ -164,6 +164,9 @@ impl Nemesis {
             Fault::DeathInStep => {
                 let end = if self.rng.below(2) == 0 { End::Power } else { End::Process };
                 let step = Step::ALL[self.index(Step::ALL.len())];
+                if self.rng.below(4) == 0 {
+                    server.live_on(); // It may wait for what never happens.
+                }
                 server.die_in(step, self.rng.below(8), end);
             }
             Fault::Restart | Fault::OtherShards => server.stop(),
@@ -318,6 +321,7 @@ impl Nemesis {
         self.sim.set_file_size_limit(self.server, None);
         self.sim.set_net_faults(NetFaults::default());
         // A death that was ordered and has not come yet.
+        server.live_on();
         self.sim.crash_after_calls(self.server, u64::MAX, Crash::Process);
         for (from, to, _) in std::mem::take(&mut self.cuts) {
             self.sim.heal(from, to);

@@ -193,6 +193,8 @@ pub struct Scenario {
     pub ids: bool,
     /// Counters that the clients take from.
     pub counters: Vec<CounterPlan>,
+    /// How often the background looks after the partitions.
+    pub housekeeping: Duration,
     /// How long faults strike.
     pub safety: Duration,
     /// Which.
@@ -216,6 +218,7 @@ impl Scenario {
             churn: rng.below(3) == 0,
             ids: rng.below(3) > 0,
             counters: (0..rng.below(4)).map(|at| draw_counter(&mut rng, at, memory_only)).collect(),
+            housekeeping: Duration::from_millis(10 + rng.below(400)),
             safety: Duration::from_millis(500 + rng.below(6_000)),
             faults: BTreeSet::new(),
         };
@@ -308,8 +311,8 @@ pub(crate) fn draw_life(rng: &mut Rng) -> LogConfig {
             _ => SEGMENT_AGE_MS_MIN + rng.below(1_000),
         },
         retention: Retention {
-            age_ms: some(rng, 4, 4_000),
-            bytes: some(rng, 6, 2 << 20),
+            age_ms: some(rng, 3, 1_500),
+            bytes: some(rng, 6, 1 << 20),
             ..Retention::default()
         },
         compaction: Compaction {

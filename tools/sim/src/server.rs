@@ -12,7 +12,9 @@ use pyralog_runtime::Stopper;
 use pyralog_runtime::rng::Rng;
 use pyralog_runtime::sim::{Crash, DiskFault, NodeId, Simulation, elapsed, note};
 use pyralog_seq::scarab::EPOCH_UNIX_MS;
-use pyralog_shard::{DataConfig, IdsConfig, MemoryConfig, Node, ServerConfig, ServerLimits};
+use pyralog_shard::{
+    DataConfig, HousekeepingConfig, IdsConfig, MemoryConfig, Node, ServerConfig, ServerLimits,
+};
 
 use crate::files;
 use crate::history::{End, Event, History, Kind, Target, WORLD};
@@ -57,6 +59,10 @@ pub struct Server {
     /// Microseconds that its wall clock was set wrong in all.
     clock_off_us: i64,
     interrupted: BTreeMap<Step, u64>,
+    /// The step in which it is to die, after how many calls, and how.
+    ordered: Option<(Step, u64, End)>,
+    /// How often the background looks after the partitions.
+    housekeeping: Duration,
 }
 
 impl Server {
@@ -97,6 +103,8 @@ impl Server {
             answered: 0,
             clock_off_us: 0,
             interrupted: BTreeMap::new(),
+            ordered: None,
+            housekeeping: scenario.housekeeping,
         }
     }
 
@@ -139,6 +147,10 @@ impl Server {
             spin: Duration::ZERO,
             ids: IdsConfig { not_before_unix_ms: self.not_before_unix_ms, ..IdsConfig::default() },
             memory: MemoryConfig { tail_bytes: 4 << 20, ..MemoryConfig::default() },
+            housekeeping: HousekeepingConfig {
+                interval: self.housekeeping,
+                ..HousekeepingConfig::default()
+            },
             limits: ServerLimits {
                 shutdown_grace: Duration::from_millis(500),
                 ..ServerLimits::default()
@@ -159,6 +171,7 @@ impl Server {
                 let stopper = self.sim.boot(self.id, &node.machine_config(), node.main());
                 (self.node, self.stopper) = (Some(node), Some(stopper));
                 (self.state, self.stopping) = (State::Starting, false);
+                self.aim();
             }
             Err(error) => self.failed(&error.to_string()),
         }
@@ -207,6 +220,7 @@ impl Server {
         if end != End::Stopped
             && let Some(step) = Step::of(&self.sim.last_changed(self.id))
         {
+            self.ordered = self.ordered.filter(|(ordered, ..)| *ordered != step);
             *self.interrupted.entry(step).or_default() += 1;
         }
         record(&self.history, Kind::Ended { end, wiped: self.memory_only });
@@ -330,9 +344,23 @@ impl Server {
         }
     }
 
-    /// Has the process or the power end in a step: after `calls` more calls from its next beginning on.
+    /// Has the process or the power end in a step: after `calls` more calls from its next beginning on, in this life or a later
+    /// one. An order that was not carried out yet stays.
     pub fn die_in(&mut self, step: Step, calls: u64, end: End) {
-        if !self.memory_only && self.state != State::Down {
+        self.ordered.get_or_insert((step, calls, end));
+        self.aim();
+    }
+
+    /// Nobody wants it to die in a step any more.
+    pub const fn live_on(&mut self) {
+        self.ordered = None;
+    }
+
+    fn aim(&self) {
+        if let Some((step, calls, end)) = self.ordered
+            && !self.memory_only
+            && self.state != State::Down
+        {
             let crash = if end == End::Power { Crash::Power } else { Crash::Process };
             let aim = move |path: &Path| Step::of(path) == Some(step);
             self.sim.crash_after_calls_to(self.id, aim, (calls + 1, crash));

@@ -15,14 +15,14 @@ pub enum Step {
     Manifest,
     /// Nodes of the Merkle tree are appended.
     Tree,
-    /// A checkpoint of the tree is kept.
-    Integrity,
+    /// A checkpoint of the tree is kept, before anybody hears of it.
+    Checkpoint,
 }
 
 impl Step {
     /// All of them.
     pub const ALL: [Self; 5] =
-        [Self::Roll, Self::Swap, Self::Manifest, Self::Tree, Self::Integrity];
+        [Self::Roll, Self::Swap, Self::Manifest, Self::Tree, Self::Checkpoint];
 
     /// The step that changes a file, if there is one.
     #[must_use]
@@ -34,7 +34,7 @@ impl Step {
             ("swap.tmp", _) => Some(Self::Swap),
             (_, "manifest") => Some(Self::Manifest),
             ("tree", _) => Some(Self::Tree),
-            (_, "integrity") => Some(Self::Integrity),
+            _ if name.starts_with("tree.state") => Some(Self::Checkpoint),
             _ => None,
         }
     }
@@ -47,7 +47,7 @@ impl fmt::Display for Step {
             Self::Swap => "swap",
             Self::Manifest => "manifest",
             Self::Tree => "tree",
-            Self::Integrity => "integrity",
+            Self::Checkpoint => "checkpoint",
         })
     }
 }
@@ -63,6 +63,7 @@ mod tests {
         assert_eq!(of("/data/logs/7/2/manifest.tmp"), Some(Step::Manifest));
         assert_eq!(of("/data/logs/7/2/swap.tmp"), Some(Step::Swap));
         assert_eq!(of("/data/logs/7/2/tree"), Some(Step::Tree));
+        assert_eq!(of("/data/logs/7/2/tree.state.00ff.tmp"), Some(Step::Checkpoint));
         assert_eq!(of("/data/logs/7/2/00000000000000000000.seg"), None);
     }
 }

@@ -8,12 +8,12 @@ use pyralog_log::durability::Durability;
 use pyralog_log::ids::PartitionId;
 use pyralog_runtime::rng::Rng;
 use pyralog_runtime::time;
-use pyralog_wire::{LogConfig, LogStorage};
+use pyralog_wire::{Integrity, LogConfig, LogStorage};
 
 use super::Shared;
 use crate::client::{RawAppend, SimClient};
 use crate::record::Recipe;
-use crate::scenario::{LogPlan, below};
+use crate::scenario::{LogPlan, below, draw_life};
 
 /// Looks and changes until it is to finish.
 pub(super) async fn run(shared: Rc<Shared>, client: SimClient, (number, mut rng): (u32, Rng)) {
@@ -28,11 +28,7 @@ pub(super) async fn run(shared: Rc<Shared>, client: SimClient, (number, mut rng)
             2 => drop(client.metadata(&plan.name).await),
             3 => drop(client.stats().await),
             4 => {
-                let changes = LogChanges {
-                    durability: Some(Durability::Synced).filter(|_| !plan_in_memory(plan)),
-                    ttl_ms: Some(rng.below(5_000)).filter(|_| plan_in_memory(plan)),
-                    ..LogChanges::default()
-                };
+                let changes = changes(plan, &mut rng);
                 drop(client.alter_log(&plan.name, changes).await);
             }
             _ => {
@@ -45,6 +41,29 @@ pub(super) async fn run(shared: Rc<Shared>, client: SimClient, (number, mut rng)
     }
 }
 
+/// Another level, or another life of the records.
+fn changes(plan: &LogPlan, rng: &mut Rng) -> LogChanges {
+    let in_memory = plan_in_memory(plan);
+    if in_memory || rng.below(2) == 0 {
+        return LogChanges {
+            durability: Some(Durability::Synced).filter(|_| !in_memory),
+            ttl_ms: Some(rng.below(5_000)).filter(|_| in_memory),
+            ..LogChanges::default()
+        };
+    }
+    let drawn = draw_life(rng);
+    LogChanges {
+        segment_age_ms: Some(drawn.segment_age_ms),
+        retention_ms: Some(drawn.retention.age_ms),
+        retention_bytes: Some(drawn.retention.bytes),
+        compaction: Some(drawn.compaction.is_on)
+            .filter(|_| plan.config.integrity == Integrity::None),
+        compaction_lag_ms: Some(drawn.compaction.lag_ms),
+        tombstone_ms: Some(drawn.compaction.tombstone_ms),
+        ..LogChanges::default()
+    }
+}
+
 fn plan_in_memory(plan: &LogPlan) -> bool {
     plan.config.storage == LogStorage::Memory
 }
@@ -54,7 +73,7 @@ async fn passing_log(client: &SimClient, name: &str, rng: &mut Rng) {
     let config = LogConfig {
         partitions: u32::try_from(1 + rng.below(3)).expect("at most 3"),
         segment_bytes: pyralog_log::limits::SEGMENT_BYTES_MIN,
-        ..LogConfig::default()
+        ..draw_life(rng)
     };
     if let Ok(log) = client.create_log(name, config).await {
         for _ in 0..rng.below(4) {
