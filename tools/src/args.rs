@@ -27,7 +27,7 @@ pub(crate) use log::{
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,
 };
-pub(crate) use proof::{KeyArgs, VerifyArgs};
+pub(crate) use proof::{AuditArgs, KeyArgs, NotarizeArgs, VerifyArgs};
 pub(crate) use sequence::{
     CounterCreateArgs, CounterListArgs, CounterModeArg, CounterNextArgs, CounterRaiseArgs,
     CounterStatArgs, IdCommand, IdDecodeArgs, IdFormat, IdNextArgs, ObeliskCommand,
@@ -136,8 +136,12 @@ pub(crate) enum Command {
     Obelisk(ObeliskCommand),
     /// Show the public key that a server signs checkpoints with
     Key(KeyArgs),
+    /// Put a commitment to a file into a log and get a receipt
+    Notarize(NotarizeArgs),
     /// Check a receipt and its file, without a server
     Verify(VerifyArgs),
+    /// Recompute what a server signed and raise an alarm where it does not hold
+    Audit(AuditArgs),
     /// Show what a running server does
     Status(StatusArgs),
     /// Copy the logs and counters of a running server

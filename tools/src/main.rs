@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod backup;
 mod bench;
 mod config_command;
@@ -66,6 +67,8 @@ fn run(command: Command, session: Session) -> Result<(), Failure> {
         Command::Id(command) => id_command::run(&session, &command),
         Command::Obelisk(command) => obelisk_command::run(&session, &command),
         Command::Key(args) => key_command::run(session, args),
+        Command::Notarize(args) => notary::notarize(&session, &args),
+        Command::Audit(args) => audit::run(&session, &args),
         Command::Verify(args) => notary::verify(session.output, &args),
         Command::Status(args) => status::run(&session, &args),
         Command::Backup(args) => backup::run(&session, &args),

@@ -1,6 +1,9 @@
-//! `pyralog verify`: what a receipt proves about a file, without a server.
+//! `pyralog notarize` and `pyralog verify`: a receipt for a file, and what it proves, without a server.
 
+mod notarize;
 mod receipt;
+
+pub(crate) use notarize::notarize;
 
 use std::fs::OpenOptions;
 use std::path::Path;

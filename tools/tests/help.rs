@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 43] = [
+const COMMANDS: [&str; 45] = [
     "",
     "serve",
     "log",
@@ -30,7 +30,9 @@ const COMMANDS: [&str; 43] = [
     "obelisk stat",
     "obelisk raise",
     "key",
+    "notarize",
     "verify",
+    "audit",
     "status",
     "backup",
     "backup verify",

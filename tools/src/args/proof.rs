@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::ClientArgs;
+
 /// Arguments of `key`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -34,4 +36,63 @@ pub(crate) struct VerifyArgs {
     /// Public key that must have signed it, as `pyralog key` shows it on the server
     #[arg(long, value_name = "HEX")]
     pub(crate) key: Option<String>,
+}
+
+/// Arguments of `notarize`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog notarize report.pdf
+  pyralog notarize report.pdf --note 'the second draft' --out draft-2.receipt
+
+Sends a commitment, never the file or its name. The log is made if there is none; it has to be signed.")]
+pub(crate) struct NotarizeArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// Log that the commitment goes to
+    #[arg(long, value_name = "LOG", default_value = "notary")]
+    pub(crate) log: String,
+    /// Where the receipt goes; a file that is there is not replaced [default: FILE.receipt]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// A few words that the receipt is to say, and to prove
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) note: String,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Arguments of `audit`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog audit --state /var/lib/pyralog-audit --once
+  pyralog audit orders payments --state /var/lib/pyralog-audit --follow
+  pyralog audit --state /var/lib/pyralog-audit --full --json
+
+Reads what is new, recomputes the root of every partition and compares it with what the server signed. It ends with 4 if it
+raised an alarm: altered_record, dropped_record, reordered_records, rolled_back_log, forked_history, bad_signature.")]
+pub(crate) struct AuditArgs {
+    /// Logs to audit; none is every signed log
+    pub(crate) log: Vec<String>,
+    /// Directory of what the auditor remembers; keep it away from the server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: PathBuf,
+    /// Audit up to the newest checkpoint and stop; what it does unless told to follow
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) once: bool,
+    /// Go on auditing; Ctrl-C stops it
+    #[arg(long, short = 'F')]
+    pub(crate) follow: bool,
+    /// Read again what was audited before, from the first record that is left
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Public key that must have signed, as `pyralog key` shows it; several if it was changed. Without one the first that is
+    /// seen is remembered
+    #[arg(long, value_name = "HEX")]
+    pub(crate) key: Vec<String>,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }

@@ -86,7 +86,6 @@ fn parse(text: &str) -> Result<Receipt, String> {
 }
 
 /// The file of a receipt.
-#[cfg_attr(not(test), expect(dead_code, reason = "notarize writes it"))]
 pub(super) fn render(receipt: &Receipt) -> String {
     let before = receipt.before.as_ref().map(|(before, proof)| BeforeFile {
         checkpoint: hex(&before.encode()),

@@ -1,0 +1,187 @@
+//! What an auditor keeps between two runs: per partition its last checkpoint and an entry per batch.
+//!
+//! ```text
+//! DIR/<cluster>-<log id>-<partition>.entries   56 bytes per batch: leaf 32, records u64, digest 16
+//! DIR/<cluster>-<log id>-<partition>.json      name of the log, batches that count, the checkpoint
+//! ```
+//!
+//! Entries are synced before the checkpoint that they have the root of is put in place, so the checkpoint is the one word on
+//! how many count.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use pyralog_log::merkle::Hash;
+use pyralog_log::proof::audit::{ENTRY_BYTES, Entry};
+use pyralog_log::proof::key::hex;
+use pyralog_log::proof::{CHECKPOINT_BYTES, SignedCheckpoint, Subject};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Failure;
+use pyralog_log::proof::auditor::Alarm;
+
+/// Longest state of a partition, in bytes: a checkpoint as digits and a name.
+const STATE_BYTES_MAX: u64 = 16 << 10;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateFile {
+    log: String,
+    batches: u64,
+    /// Signed checkpoint as digits, in pieces of 32 bytes.
+    checkpoint: Vec<String>,
+}
+
+/// What is kept of a partition.
+#[derive(Debug)]
+pub(super) struct State {
+    entries: PathBuf,
+    file: PathBuf,
+    log: String,
+    /// Entries that are in the file.
+    saved: usize,
+}
+
+impl State {
+    /// The state of a partition in `directory`, and what is in it.
+    ///
+    /// # Errors
+    /// If it is there and cannot be used.
+    pub(super) fn open(
+        directory: &Path,
+        (subject, log): (Subject, &str),
+    ) -> Result<(Self, Option<(SignedCheckpoint, Vec<Entry>)>), Failure> {
+        let name = format!("{}-{}-{}", subject.cluster, subject.log, subject.partition);
+        let mut state = Self {
+            entries: directory.join(format!("{name}.entries")),
+            file: directory.join(format!("{name}.json")),
+            log: log.to_owned(),
+            saved: 0,
+        };
+        fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
+        let Some(text) = read_small(&state.file)? else { return Ok((state, None)) };
+        let damaged = || damaged(&state.file);
+        let file: StateFile = serde_json::from_str(&text).map_err(|_| damaged())?;
+        let checkpoint = decode(&file.checkpoint).ok_or_else(damaged)?;
+        let entries = read_entries(&state.entries, file.batches)?.ok_or_else(damaged)?;
+        if checkpoint.checkpoint().tree_size != file.batches
+            || Subject::of(checkpoint.checkpoint()) != subject
+        {
+            return Err(damaged());
+        }
+        state.saved = entries.len();
+        Ok((state, Some((checkpoint, entries))))
+    }
+
+    /// Keeps what an auditor remembers now: it resolves when it is on stable storage.
+    ///
+    /// # Errors
+    /// If it cannot be written; the old state is kept then.
+    pub(super) fn save(
+        &mut self,
+        last: &SignedCheckpoint,
+        entries: &[Entry],
+    ) -> Result<(), Failure> {
+        let new: Vec<u8> =
+            entries[self.saved.min(entries.len())..].iter().flat_map(Entry::encode).collect();
+        let start = (self.saved * ENTRY_BYTES) as u64;
+        let write = || {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(false).open(&self.entries)?;
+            // What an earlier run left behind its checkpoint is written over.
+            file.set_len(start)?;
+            file.seek(SeekFrom::Start(start))?;
+            file.write_all(&new)?;
+            file.sync_all()
+        };
+        write().map_err(|error| failed(&self.entries, &error))?;
+        let file = StateFile {
+            log: self.log.clone(),
+            batches: entries.len() as u64,
+            checkpoint: last.encode().chunks(32).map(hex).collect(),
+        };
+        let text = serde_json::to_string_pretty(&file).expect("texts and numbers are always JSON");
+        replace(&self.file, text.as_bytes())?;
+        self.saved = entries.len();
+        Ok(())
+    }
+
+    /// Writes the evidence of an alarm beside the state, and says where; `None` if it has none.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn save_evidence(&self, alarm: &Alarm) -> Result<Option<PathBuf>, Failure> {
+        let Some(evidence) = &alarm.evidence else { return Ok(None) };
+        let bytes = evidence.encode();
+        let name = &hex(blake3_of(&bytes).as_bytes())[..16];
+        let path = self.file.with_extension(format!("{name}.equivocation"));
+        replace(&path, &bytes)?;
+        Ok(Some(path))
+    }
+}
+
+fn blake3_of(bytes: &[u8]) -> Hash {
+    let (hash, _) = pyralog_log::proof::notary::hash_of(bytes).expect("memory can be read");
+    Hash::new(hash)
+}
+
+/// The checkpoint of these pieces.
+fn decode(pieces: &[String]) -> Option<SignedCheckpoint> {
+    let hashes: Option<Vec<Hash>> = pieces.iter().map(|piece| Hash::from_hex(piece)).collect();
+    let bytes: Vec<u8> = hashes?.iter().flat_map(|hash| *hash.as_bytes()).collect();
+    SignedCheckpoint::decode(&bytes).ok()
+}
+
+const _: () = assert!(CHECKPOINT_BYTES.is_multiple_of(32), "a checkpoint is whole pieces");
+
+/// The text of a short file, or `None` without one.
+fn read_small(path: &Path) -> Result<Option<String>, Failure> {
+    let mut text = String::new();
+    let opened = OpenOptions::new().read(true).open(path);
+    match opened.and_then(|file| file.take(STATE_BYTES_MAX).read_to_string(&mut text)) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// The first `count` entries of the file, or `None` if there are fewer.
+fn read_entries(path: &Path, count: u64) -> Result<Option<Vec<Entry>>, Failure> {
+    let bytes = count.saturating_mul(ENTRY_BYTES as u64);
+    let mut content = Vec::new();
+    let opened = OpenOptions::new().read(true).open(path);
+    match opened.and_then(|file| file.take(bytes).read_to_end(&mut content)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && count == 0 => Ok(Some(Vec::new())),
+        Err(error) => Err(failed(path, &error)),
+        Ok(found) if found as u64 != bytes => Ok(None),
+        Ok(_) => Ok(Some(content.as_chunks::<ENTRY_BYTES>().0.iter().map(Entry::decode).collect())),
+    }
+}
+
+/// Puts `bytes` in place at once: after a crash the file is old or new.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let staged = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&staged)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&staged, path)?;
+        match path.parent() {
+            Some(parent) => OpenOptions::new().read(true).open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|error| failed(path, &error))
+}
+
+/// What is remembered is not what was written.
+pub(super) fn damaged(path: &Path) -> Failure {
+    Failure::failed(format!("{} is damaged", path.display())).hint(
+        "restore it from a backup, or audit from the beginning into another directory with --state",
+    )
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("{}: {error}", path.display()))
+}
