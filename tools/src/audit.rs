@@ -41,7 +41,7 @@ pub(crate) fn run(session: &Session, args: &AuditArgs) -> Result<(), Failure> {
         match audit.round(args.full && is_first) {
             Ok(()) => {}
             Err(failure) if args.follow => {
-                audit.output.note(&format!("no audit for now: {failure}"))
+                audit.output.note(&format!("no audit for now: {failure}"));
             }
             Err(failure) => return Err(failure),
         }

@@ -50,10 +50,9 @@ impl Source for Served<'_> {
         self.reader.seek(from);
         match self.reader.next() {
             Ok(Stored::Batches(batches)) => Ok(Read::Batches(batches.bytes.to_vec())),
-            Ok(Stored::End) => Ok(Read::End),
             // Beyond the end it is the end; before the beginning, records were removed.
             Ok(Stored::OutOfRange { low, .. }) if low > from => Ok(Read::Removed { low }),
-            Ok(Stored::OutOfRange { .. }) => Ok(Read::End),
+            Ok(Stored::End | Stored::OutOfRange { .. }) => Ok(Read::End),
             Ok(Stored::Damaged { next, .. }) => Ok(Read::Damaged { next }),
             Err(ClientError::Corrupt { offsets, .. }) => Ok(Read::Damaged { next: offsets.end }),
             Err(error) => Err(explain(&error)),

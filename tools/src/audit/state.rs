@@ -43,6 +43,9 @@ pub(super) struct State {
     saved: usize,
 }
 
+/// The last checkpoint, and the batches below it.
+type Remembered = (SignedCheckpoint, Vec<Entry>);
+
 impl State {
     /// The state of a partition in `directory`, and what is in it.
     ///
@@ -51,7 +54,7 @@ impl State {
     pub(super) fn open(
         directory: &Path,
         (subject, log): (Subject, &str),
-    ) -> Result<(Self, Option<(SignedCheckpoint, Vec<Entry>)>), Failure> {
+    ) -> Result<(Self, Option<Remembered>), Failure> {
         let name = format!("{}-{}-{}", subject.cluster, subject.log, subject.partition);
         let mut state = Self {
             entries: directory.join(format!("{name}.entries")),

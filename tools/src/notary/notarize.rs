@@ -53,7 +53,7 @@ pub(crate) fn notarize(session: &Session, args: &NotarizeArgs) -> Result<(), Fai
             break signed;
         }
         if clock.elapsed() > connected.config.request_timeout {
-            let why = state.fault.map_or_else(|| "try again later".to_owned(), |fault| fault);
+            let why = state.fault.unwrap_or_else(|| "try again later".to_owned());
             return Err(Failure::failed(format!(
                 "the commitment is in the log at offset {offset}, but no checkpoint covers it yet: {why}"
             ))
