@@ -4,6 +4,7 @@
 
 mod backup;
 mod bench;
+mod day;
 mod inspect;
 mod logs;
 mod process;
