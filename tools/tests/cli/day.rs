@@ -258,7 +258,7 @@ impl Day {
         let state = (0..1_000).find_map(|_| {
             client.ping().unwrap();
             let state = client.checkpoint("ledger", PartitionId::new(0)).unwrap();
-            let signed = state.signed?.checkpoint().clone();
+            let signed = *state.signed?.checkpoint();
             (signed.end_offset.get() == self.ledger.len() as u64).then_some(signed)
         });
         state.expect("a checkpoint of all records")
@@ -310,9 +310,9 @@ impl Day {
 fn objects(store: &Path) -> usize {
     let entries = std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
     entries
-        .map(|path| match path.is_dir() {
-            true => objects(&path),
-            false => usize::from(path.extension().is_some_and(|end| end == "seg")),
+        .map(|path| {
+            let is_segment = path.extension().is_some_and(|end| end == "seg");
+            if path.is_dir() { objects(&path) } else { usize::from(is_segment) }
         })
         .sum()
 }
