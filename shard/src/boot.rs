@@ -24,7 +24,7 @@ use crate::node::Started;
 use crate::partitions::recycle_folder;
 use crate::server::{Addresses, StartError};
 use crate::shard::{Phase, Shard, shard_number};
-use crate::{accept, deleted_logs, housekeeping, tiering, watchdog};
+use crate::{accept, deleted_logs, housekeeping, scrubber, tiering, watchdog};
 
 /// Boots the node from shard 0. Resolves when every shard accepts; the task takes changes of the catalog.
 pub(crate) async fn lead(shard: &Rc<Shard>) -> Result<(Started, Task<()>), StartError> {
@@ -134,6 +134,7 @@ pub(crate) fn serve(shard: &Rc<Shard>, addresses: Vec<ShardAddress>) {
     }
     spawn(watchdog::run(Rc::clone(shard))).detach(); // ends with the core
     spawn_into(Class::Background, housekeeping::run(Rc::clone(shard))).detach(); // ends when the core is quiet
+    scrubber::start(shard);
     tiering::start(shard);
 }
 

@@ -64,6 +64,8 @@ pub struct HousekeepingConfig {
     pub interval: Duration,
     /// Bytes per second that it reads and writes on each core.
     pub io_bytes_per_second: u64,
+    /// Bytes per second that the scrubber reads on each core; zero: there is none.
+    pub scrub_bytes_per_second: u64,
     /// Memory of compaction on each core.
     pub compaction_memory_bytes: u64,
     /// How much of the bytes of a compacted log must be new to make a run worth it.
@@ -221,6 +223,7 @@ impl Default for HousekeepingConfig {
         Self {
             interval: limits::HOUSEKEEPING_INTERVAL,
             io_bytes_per_second: limits::HOUSEKEEPING_IO_BYTES,
+            scrub_bytes_per_second: limits::SCRUB_BYTES,
             compaction_memory_bytes: COMPACTION_MEMORY_BYTES_DEFAULT as u64,
             compaction_dirty_percent: COMPACTION_DIRTY_PERCENT_DEFAULT,
         }
@@ -400,6 +403,7 @@ impl HousekeepingConfig {
         let (least, most) = (limits::HOUSEKEEPING_IO_BYTES_MIN, wire::MEMORY_BYTES_MAX);
         let bytes = self.io_bytes_per_second;
         within("housekeeping.io_bytes_per_second", bytes, least, most, "bytes")?;
+        within("scrub.bytes_per_second", self.scrub_bytes_per_second, 0, most, "bytes")?;
         let bytes = self.compaction_memory_bytes;
         within("compaction.memory_bytes", bytes, limits::COMPACTION_MEMORY_MIN, most, "bytes")?;
         let percent = u64::from(self.compaction_dirty_percent);
@@ -515,6 +519,7 @@ mod tests {
             refused(|config| config.limits.idle_timeout = Duration::ZERO).key,
             refused(|config| config.housekeeping.interval = Duration::ZERO).key,
             refused(|config| config.housekeeping.io_bytes_per_second = 0).key,
+            refused(|config| config.housekeeping.scrub_bytes_per_second = u64::MAX).key,
             refused(|config| config.housekeeping.compaction_memory_bytes = 1).key,
             refused(|config| config.housekeeping.compaction_dirty_percent = 101).key,
         ];
@@ -532,6 +537,7 @@ mod tests {
             "limits.idle_timeout",
             "housekeeping.interval",
             "housekeeping.io_bytes_per_second",
+            "scrub.bytes_per_second",
             "compaction.memory_bytes",
             "compaction.dirty_percent",
         ];

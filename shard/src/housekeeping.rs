@@ -48,8 +48,6 @@ async fn keep(shard: &Shard, owned: &Owned, partition: &Partition, pace: &Rc<Pac
     partition.roll_if_older(shard.wall()).await;
     retain(shard, owned, partition).await;
     compact(shard, owned, partition, pace).await;
-    // object store: upload(..), local retention, sweep
-    // scrubber: scrub(..)
 }
 
 /// Takes out the records of a compacted log of which there are newer ones, if it is worth it.

@@ -51,6 +51,7 @@ mod partitions;
 mod reader;
 mod receive;
 mod request;
+mod scrubber;
 mod server;
 mod shard;
 mod slab;

@@ -122,6 +122,8 @@ pub const HOUSEKEEPING_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub const HOUSEKEEPING_IO_BYTES: u64 = 64 << 20;
 /// The least of these: a segment of 1 GiB then takes a quarter of an hour.
 pub const HOUSEKEEPING_IO_BYTES_MIN: u64 = 1 << 20;
+/// Bytes per second that the scrubber reads on each core: 675 GiB a day, and nothing that a disk notices.
+pub const SCRUB_BYTES: u64 = 8 << 20;
 /// The least memory of compaction: 32 thousand keys a pass.
 pub const COMPACTION_MEMORY_MIN: u64 = 1 << 20;
 
@@ -236,18 +238,9 @@ fn in_all() -> Vec<Limit> {
             "bytes",
             "one partition at a time, two groups",
         ),
-        limit(
-            "HOUSEKEEPING_INTERVAL",
-            ms(HOUSEKEEPING_INTERVAL),
-            "ms",
-            "what a bound in time is late by",
-        ),
-        limit(
-            "HOUSEKEEPING_IO_BYTES",
-            HOUSEKEEPING_IO_BYTES,
-            "bytes",
-            "each second and core: 5 TiB a day",
-        ),
+        limit("HOUSEKEEPING_INTERVAL", ms(HOUSEKEEPING_INTERVAL), "ms", "what a bound is late by"),
+        limit("HOUSEKEEPING_IO_BYTES", HOUSEKEEPING_IO_BYTES, "bytes", "a second: 5 TiB a day"),
+        limit("SCRUB_BYTES", SCRUB_BYTES, "bytes", "a second: 675 GiB a day"),
         limit("TIER_ROUNDS_MAX", TIER_ROUNDS_MAX.into(), "segments", "the others have their turn"),
         limit(
             "OBJECTS_RETRY_AFTER",

@@ -89,6 +89,10 @@ counters! {
     DamagedRanges = "recovery_damaged_ranges",
     /// Rounds of the background through the partitions of a core.
     HousekeepingRounds = "housekeeping_rounds",
+    /// Bytes of closed segments that were read again and checked.
+    ScrubbedBytes = "scrub_bytes",
+    /// Records that a scrub found damaged and nobody knew of.
+    ScrubDamagedRecords = "scrub_damaged_records",
 }
 
 const COUNTERS: usize = Counter::ALL.len();

@@ -24,6 +24,7 @@ mod keys;
 mod logs;
 mod node;
 mod proofs;
+mod scrub;
 mod sequence;
 mod truncate;
 
@@ -76,6 +77,7 @@ pub(crate) fn start(asked: Asked, request: Request) {
             proofs::start(asked, (prove.log, prove.partition), request);
         }
         Request::ReadTree(read) => proofs::start(asked, (read.log, read.partition), request),
+        Request::Scrub(scrub) => scrub::start(asked, scrub),
         Request::DealIds(deal) => sequence::deal_ids(asked, deal),
         Request::TakeNumbers(take) => sequence::take_numbers(asked, take),
         Request::CreateCounter(_)

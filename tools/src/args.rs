@@ -22,7 +22,8 @@ use pyralog_perf::BenchArgs;
 pub(crate) use data::{Compression, ConsumeArgs, InputFormat, OutputFormat, ProduceArgs};
 pub(crate) use keep::{BackupArgs, BackupCommand, InspectArgs, RestoreArgs};
 pub(crate) use log::{
-    AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCommand, Switch, TruncateArgs,
+    AlterArgs, CreateArgs, DeleteArgs, GetArgs, ListArgs, LogCommand, ScrubArgs, Switch,
+    TruncateArgs,
 };
 pub(crate) use operate::{
     CompletionsArgs, ConfigCommand, DoctorArgs, QuickstartArgs, ServeArgs, ValidateArgs,

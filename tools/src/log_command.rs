@@ -1,6 +1,7 @@
 //! `pyralog log`: create, list, describe, change and delete logs, and look keys up.
 
 mod get;
+mod scrub;
 mod truncate;
 
 use std::io::{BufRead, IsTerminal};
@@ -31,6 +32,7 @@ pub(crate) fn run(session: &Session, command: LogCommand) -> Result<(), Failure>
         LogCommand::Get(args) => get::run(session, &args),
         LogCommand::Alter(args) => alter(session, &args),
         LogCommand::Truncate(args) => truncate::run(session, &args),
+        LogCommand::Scrub(args) => scrub::run(session, &args),
         LogCommand::Delete(args) => delete(session, &args),
     }
 }

@@ -118,6 +118,7 @@ fn server(layers: &Layers) -> ServerConfig {
         housekeeping: HousekeepingConfig {
             interval: layers.duration("housekeeping.interval"),
             io_bytes_per_second: layers.size("housekeeping.io_bytes_per_second"),
+            scrub_bytes_per_second: layers.size("scrub.bytes_per_second"),
             compaction_memory_bytes: layers.size("compaction.memory_bytes"),
             compaction_dirty_percent: u32::try_from(layers.integer("compaction.dirty_percent"))
                 .unwrap_or(u32::MAX),

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 45] = [
+const COMMANDS: [&str; 46] = [
     "",
     "serve",
     "log",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 45] = [
     "log get",
     "log alter",
     "log truncate",
+    "log scrub",
     "log delete",
     "produce",
     "consume",

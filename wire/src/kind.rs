@@ -77,6 +77,8 @@ kinds! {
     ProveConsistency = 82,
     /// Nodes of the tree of a partition.
     ReadTree = 83,
+    /// Reads the closed segments of a partition again, to find damage.
+    Scrub = 84,
 }
 
 impl Kind {

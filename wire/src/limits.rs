@@ -37,6 +37,9 @@ pub const NAMES_PER_REQUEST_MAX: usize = 1024;
 /// Logs in one page of a listing, for the same reason.
 pub const LIST_PAGE_LOGS_MAX: u32 = 1024;
 
+/// Damaged ranges that the answer to a scrub names: 24 KiB of them, and more than anybody looks at one by one.
+pub const SCRUB_RANGES_MAX: usize = 1024;
+
 /// Scarab ids in one request: at a thousand requests a second a billion ids, and an eighth of a second of one slot.
 pub const IDS_PER_REQUEST_MAX: u32 = 1 << 20;
 /// Numbers of a counter in one request, for the same reason.
@@ -179,6 +182,7 @@ const SHARED: &[Limit] = &[
     limit("MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX as u64, "bytes", "an error text is a sentence"),
     limit("NAMES_PER_REQUEST_MAX", NAMES_PER_REQUEST_MAX as u64, "names", "a quarter of a body"),
     limit("LIST_PAGE_LOGS_MAX", LIST_PAGE_LOGS_MAX as u64, "logs", "a third of a body"),
+    limit("SCRUB_RANGES_MAX", SCRUB_RANGES_MAX as u64, "ranges", "24 KiB of an answer"),
     limit(
         "IDS_PER_REQUEST_MAX",
         IDS_PER_REQUEST_MAX as u64,

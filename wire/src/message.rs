@@ -14,6 +14,7 @@ pub mod keys;
 pub mod logs;
 pub mod node;
 pub mod proofs;
+pub mod scrub;
 
 pub use counters::{
     CounterConfig, CounterInfo, CounterMode, CounterPage, CreateCounter, DescribeCounter,
@@ -31,6 +32,7 @@ pub use node::{NodeStats, Ping, Pong, ShardStats, Stats};
 pub use proofs::{
     CheckpointGot, GetCheckpoint, ProveConsistency, ProveRecord, Proven, ReadTree, TreeRead,
 };
+pub use scrub::{DamagedRange, Scrub, Scrubbed};
 
 use crate::access::{MalformedBody, read};
 use crate::error::{ErrorBody, ErrorReply};
@@ -144,6 +146,7 @@ messages! {
     ProveRecord => ProveRecord, Proven;
     ProveConsistency => ProveConsistency, Proven;
     ReadTree => ReadTree, TreeRead;
+    Scrub => Scrub, Scrubbed;
 }
 
 /// Appends an error reply to `out`. `kind` is the number of the request's kind, 0 for an error of

@@ -17,7 +17,7 @@ use crate::mark::StampKey;
 use crate::partition::walk::{Known, Target, Walk, Walked};
 use crate::partition::{Closed, FilePlan, Located, Phase, Read, ReadError, Watermarks};
 use crate::recovery::Damage;
-use crate::recovery::scan::{Event, Scan, Subject};
+use crate::recovery::scan::Subject;
 use crate::recovery_file::{Window, read_index};
 use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name, segment_name};
 use crate::segment_file::SegmentFile;
@@ -338,11 +338,11 @@ impl Shell {
 
     /// Makes the index of a closed segment from the segment, and notes what of it is damaged.
     async fn make_index(&self, handle: &Handle, closed: &Closed) -> Result<Index, ReadError> {
-        let (mut index, mut damages) = self.scan_closed(handle, closed).await?;
+        let (mut index, mut damages) = self.scan_handle(handle, closed).await?;
         if let (Handle::Remote(remote), false) = (handle, damages.is_empty()) {
             remote.note_unsound();
             remote.forget();
-            (index, damages) = self.scan_closed(handle, closed).await?;
+            (index, damages) = self.scan_handle(handle, closed).await?;
         }
         for damage in damages.into_iter().filter(|_| self.has(closed)) {
             self.machine.borrow_mut().note_damage(damage);
@@ -350,31 +350,18 @@ impl Shell {
         Ok(index)
     }
 
-    /// Reads all of a closed segment: its index, and what of it is damaged.
-    async fn scan_closed(
+    /// Reads all of a closed segment from where it is.
+    async fn scan_handle(
         &self,
         handle: &Handle,
         closed: &Closed,
     ) -> Result<(Index, Vec<Damage>), ReadError> {
-        let mut scan = Scan::new(self.subject(closed));
-        let (mut index, mut damages) = (Index::new(closed.base), Vec::new());
-        let (mut events, mut window) = (Vec::new(), Window::default());
-        while let Ok(need) = scan.need() {
-            let bytes = match handle {
-                Handle::Own(file) => window.fetch(file, need.position, need.len).await?,
-                _ => handle.read(need.position.get(), need.len).await?,
-            };
-            scan.supply(&bytes, &mut events);
-            for event in events.drain(..) {
-                match event {
-                    Event::Batch { header, position } => index.observe(&header, position),
-                    Event::Damaged(damage) => damages.push(damage),
-                    Event::Cut(_) => {}
-                }
-            }
-            yield_if_needed().await;
-        }
-        Ok((index, damages))
+        let mut window = Window::default();
+        let fetch = async |position: FilePosition, len: usize| match handle {
+            Handle::Own(file) => Ok(window.fetch(file, position, len).await?),
+            _ => handle.read(position.get(), len).await,
+        };
+        self.scan_closed(closed, fetch).await
     }
 
     /// What a scan of a closed segment has to know.
@@ -493,7 +480,7 @@ impl Shell {
 }
 
 /// Whether the file is the segment that is meant, and not one that took its place. A header that is damaged says nothing.
-async fn is_of_generation(
+pub(super) async fn is_of_generation(
     file: &DirectFile,
     closed: &Closed,
 ) -> Result<bool, pyralog_runtime::IoError> {

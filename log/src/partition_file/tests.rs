@@ -8,6 +8,7 @@ mod keys;
 mod rescan;
 mod restored;
 mod retention;
+mod scrub;
 mod simulated;
 mod tiering;
 mod tiering_deaths;

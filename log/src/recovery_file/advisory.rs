@@ -19,7 +19,7 @@ use crate::segment::{FilePosition, index_name};
 pub(crate) struct Window {
     start: FilePosition,
     bytes: Option<Slice>,
-    pub(super) read_bytes: u64,
+    pub(crate) read_bytes: u64,
 }
 
 impl Window {

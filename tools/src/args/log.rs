@@ -20,6 +20,8 @@ pub(crate) enum LogCommand {
     Alter(AlterArgs),
     /// Remove the oldest records of a partition
     Truncate(TruncateArgs),
+    /// Let the server read closed segments again, to find damage
+    Scrub(ScrubArgs),
     /// Delete a log and its data
     Delete(DeleteArgs),
 }
@@ -217,6 +219,26 @@ pub(crate) struct TruncateArgs {
     /// Do not ask; needed when standard input is not a terminal
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
+    /// Where to find a server.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// Arguments of `log scrub`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The server reads at the pace of its background work (setting housekeeping.io_bytes_per_second). Ends
+with exit code 4 if something is damaged.
+
+Examples:
+  pyralog log scrub access
+  pyralog log scrub orders --partition 3 --json")]
+pub(crate) struct ScrubArgs {
+    /// Name of the log
+    pub(crate) name: String,
+    /// Only this partition [default: all of them]
+    #[arg(long, short = 'p', value_name = "N")]
+    pub(crate) partition: Option<u32>,
     /// Where to find a server.
     #[command(flatten)]
     pub(crate) client: ClientArgs,

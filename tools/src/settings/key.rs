@@ -32,7 +32,7 @@ impl Key {
 }
 
 /// What each section is about, in the order in which they are printed.
-pub(crate) const SECTIONS: [(&str, &str); 12] = [
+pub(crate) const SECTIONS: [(&str, &str); 13] = [
     (
         "server",
         "The node: who it is, where its data lives, where it listens, how many cores it uses.",
@@ -46,6 +46,7 @@ pub(crate) const SECTIONS: [(&str, &str); 12] = [
         "housekeeping",
         "What the background does: retention, and all else that keeps logs within their bounds.",
     ),
+    ("scrub", "Reading closed segments again to find damage, see docs/OPERATIONS.md."),
     ("tier", "The object store for closed segments of tiered logs, see docs/OPERATIONS.md."),
     ("compaction", "How logs are compacted that keep the newest record of each key."),
     ("logs", "What `pyralog log create` gives a new log when its flags do not say."),
@@ -296,6 +297,12 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Size { min: 1 << 20, max: wire::MEMORY_BYTES_MAX },
         default: "64MiB",
         doc: &["Bytes per second that the background reads and writes, on each core."],
+    },
+    Key {
+        name: "scrub.bytes_per_second",
+        kind: Kind::Size { min: 0, max: wire::MEMORY_BYTES_MAX },
+        default: "8MiB",
+        doc: &["Bytes per second that are read again on each core, all day long. 0 = off."],
     },
     Key {
         name: "tier.url",

@@ -88,6 +88,33 @@ fn a_data_directory_a_partition_and_a_segment_are_shown_and_nothing_is_written()
 }
 
 #[test]
+fn a_flipped_byte_under_a_running_server_is_found_by_a_scrub_and_readers_are_told() {
+    let data = tempfile::tempdir().unwrap();
+    data_with_segments(data.path());
+    let (partition, segment) = partition_with_segments(data.path());
+    let served = Served::start(data.path(), &[]);
+    let sound = served.run(&["log", "scrub", "events", "--json"]).json();
+    let of = |found: &Value, at: u64| found["partitions"][usize::try_from(at).unwrap()].clone();
+    assert_eq!(sound["partitions"].as_array().unwrap().len(), 2);
+    assert!(of(&sound, partition)["segments"].as_u64().unwrap() > 0, "{sound}");
+    assert_eq!(of(&sound, partition)["damaged_ranges"], 0);
+
+    flip(&segment, 4096 + 64 + 128 + 700);
+    let number = partition.to_string();
+    let done = served.run(&["log", "scrub", "events", "--partition", &number]);
+    let text = String::from_utf8(done.stdout.clone()).unwrap();
+    let message = done.failed(4);
+    assert!(message.contains("1 damaged range"), "{message}");
+    let line = format!("damaged events partition {partition}: offsets 0..");
+    assert!(text.contains(&line) && text.contains("of segment 00000000000000000000"), "{text}");
+    let other = (1 - partition).to_string();
+    served.run(&["log", "scrub", "events", "-p", &other]).text();
+    let again = served.run(&["log", "scrub", "events", "-p", &number, "--json"]).failed(4);
+    assert!(again.contains("1 damaged range"), "it stays damaged: {again}");
+    assert_eq!(served.stop().0, 0);
+}
+
+#[test]
 fn a_flipped_byte_is_found_named_and_quarantined_by_a_repair() {
     let data = tempfile::tempdir().unwrap();
     data_with_segments(data.path());

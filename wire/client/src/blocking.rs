@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
-use pyralog_wire::message::{LogDescription, LogRoute, NodeStats, OffsetFound};
+use pyralog_wire::message::{LogDescription, LogRoute, NodeStats, OffsetFound, Scrubbed};
 use pyralog_wire::{LogChanges, LogConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -188,6 +188,14 @@ impl Client {
         before: Offset,
     ) -> Result<Offset, ClientError> {
         self.engine.wait(self.inner.truncate_before(log, partition, before))
+    }
+
+    /// See [`crate::Client::scrub`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scrub(&self, log: &str, partition: PartitionId) -> Result<Scrubbed, ClientError> {
+        self.engine.wait(self.inner.scrub(log, partition))
     }
 
     /// See [`crate::Client::latest`].

@@ -380,6 +380,17 @@ impl Client {
         known: Option<(ClusterId, &str)>,
     ) -> Result<(ClusterId, Response, Buffer), ClientError> {
         let after = self.config().request_timeout;
+        self.call_within(after, request, repeat, known).await
+    }
+
+    /// As [`Self::call_answered`], with a time limit of its own.
+    pub(crate) async fn call_within(
+        &self,
+        after: Duration,
+        request: Request,
+        repeat: Repeat,
+        known: Option<(ClusterId, &str)>,
+    ) -> Result<(ClusterId, Response, Buffer), ClientError> {
         let operation = request.kind().name();
         let mut asked = None;
         let answered = self.call_twice(request, repeat, known, &mut asked);

@@ -56,6 +56,7 @@ mod partitioner;
 mod producer;
 mod receive;
 mod record;
+mod scrub;
 mod slot;
 mod stored;
 mod tree;
@@ -82,8 +83,8 @@ pub use pyralog_log::durability::Durability;
 pub use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
 pub use pyralog_seq::scarab::{ScarabId, Slot, Tick};
 pub use pyralog_wire::message::{
-    CounterConfig, CounterInfo, CounterMode, LogDescription, LogRoute, NodeStats, OffsetFound,
-    PartitionInfo, ShardStats,
+    CounterConfig, CounterInfo, CounterMode, DamagedRange, LogDescription, LogRoute, NodeStats,
+    OffsetFound, PartitionInfo, Scrubbed, ShardStats,
 };
 pub use pyralog_wire::{
     Compaction, ErrorCode, ErrorDetail, ErrorReply, Integrity, LogChanges, LogConfig, LogStorage,

@@ -39,7 +39,8 @@ impl Request {
             | Self::TruncateLog(_)
             | Self::GetCheckpoint(_)
             | Self::ProveRecord(_)
-            | Self::ProveConsistency(_) => Ok(()),
+            | Self::ProveConsistency(_)
+            | Self::Scrub(_) => Ok(()),
             Self::ReadTree(read) => {
                 in_range("count", read.count.into(), 1, MERKLE_NODES_READ_MAX as u64)
             }

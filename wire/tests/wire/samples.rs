@@ -90,6 +90,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request, u32)> {
         ("prove-record", ProveRecord { log, partition, offset, tree_size: 900 }.into(), 0),
         ("prove-consistency", ProveConsistency { log, partition, first: 7, second: 900 }.into(), 0),
         ("read-tree", ReadTree { log, partition, from_node: 128, count: 64 }.into(), 0),
+        ("scrub", Scrub { log, partition }.into(), 0),
     ]
 }
 
@@ -154,6 +155,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response, u32)> {
         ("record-proven", Response::ProveRecord(Proven { proof: vec![1; 41] }), 0),
         ("consistency-proven", Response::ProveConsistency(Proven { proof: vec![0] }), 0),
         ("tree-read", Response::ReadTree(TreeRead { tree_size: 900 }), 2560),
+        ("scrubbed", Response::Scrub(scrubbed()), 0),
     ]
 }
 
@@ -231,6 +233,12 @@ fn routes() -> Routes {
 fn description(partitions: Vec<PartitionInfo>) -> LogDescription {
     let name = "access-log".to_owned();
     LogDescription { id: LOG, created: TIME, name, config: LogConfig::default(), partitions }
+}
+
+fn scrubbed() -> Scrubbed {
+    let (segment, first, next) = (Offset::new(900), Offset::new(1000), Offset::new(1010));
+    let damaged = vec![DamagedRange { segment, first, next }];
+    Scrubbed { segments: 2, bytes: 1 << 20, damaged_ranges: 1, damaged }
 }
 
 fn partition() -> PartitionInfo {
@@ -334,6 +342,7 @@ impl Arbitrary for AnyRequest {
                 let (from_node, count) = Arbitrary::arbitrary(g);
                 ReadTree { log, partition, from_node, count }.into()
             }
+            Kind::Scrub => Scrub { log, partition }.into(),
         })
     }
 }
@@ -388,6 +397,11 @@ impl Arbitrary for AnyResponse {
                 Response::ProveConsistency(Proven { proof: Vec::arbitrary(g) })
             }
             Kind::ReadTree => Response::ReadTree(TreeRead { tree_size: u64::arbitrary(g) }),
+            Kind::Scrub => Response::Scrub(Scrubbed {
+                bytes: u64::arbitrary(g),
+                damaged: vec![DamagedRange { segment: low, first, next: second }],
+                ..scrubbed()
+            }),
             Kind::CreateCounter => Response::CreateCounter(any_counter(g)),
             Kind::TakeNumbers => Response::TakeNumbers(NumbersTaken {
                 first: u64::arbitrary(g),

@@ -22,6 +22,7 @@ use pyralog_wire::message::proofs::{
     ArchivedCheckpointGot, ArchivedGetCheckpoint, ArchivedProveConsistency, ArchivedProveRecord,
     ArchivedReadTree,
 };
+use pyralog_wire::message::scrub::{ArchivedDamagedRange, ArchivedScrub, ArchivedScrubbed};
 use pyralog_wire::message::{CreateLog, DescribeLog, Ping};
 use pyralog_wire::{Correlation, Kind, Request, encode_request, encode_response};
 
@@ -229,6 +230,9 @@ fn structs_have_the_documented_sizes() {
         ("**ProveRecord**", size_of::<ArchivedProveRecord>()),
         ("**ProveConsistency**", size_of::<ArchivedProveConsistency>()),
         ("**ReadTree**", size_of::<ArchivedReadTree>()),
+        ("**Scrub**", size_of::<ArchivedScrub>()),
+        ("**Scrubbed**", size_of::<ArchivedScrubbed>()),
+        ("**DamagedRange**", size_of::<ArchivedDamagedRange>()),
         ("**IdsDealt**", size_of::<ArchivedIdsDealt>()),
         ("**CounterConfig**", size_of::<ArchivedCounterConfig>()),
         ("**CounterInfo**", size_of::<ArchivedCounterInfo>()),
