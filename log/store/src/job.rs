@@ -153,7 +153,8 @@ async fn open_list(shared: &Arc<Shared>, prefix: &str) -> Result<Pages, RemoteEr
     }
     let path = shared.location.path(prefix);
     let path = path.map_err(|failure| error(Operation::List, prefix, &failure))?;
-    Ok(Pages::Stream(shared.location.client().list(Some(&path))))
+    // Whoever reads to the end asks once more.
+    Ok(Pages::Stream(shared.location.client().list(Some(&path)).fuse().boxed()))
 }
 
 async fn next_page(
