@@ -58,6 +58,7 @@ pub(super) fn is_possible(evidence: &Evidence<'_>, place: Place, event: usize) -
 /// A record of a key that was sent to a partition.
 #[derive(Debug)]
 struct Candidate {
+    append: usize,
     /// The event before which it was not there.
     sent: usize,
     /// The highest offset at which it was told to be; `None` if it never was.
@@ -91,8 +92,9 @@ struct Judge<'a, 'h> {
     keys: BTreeMap<u16, Vec<Candidate>>,
     /// What was told, by the first offset and the level.
     known: BTreeMap<u64, [Option<Fact>; 3]>,
-    /// Offsets that are gone, and the event that showed it.
-    gone: BTreeMap<u64, usize>,
+    /// Records that are gone, by their offset and their append, and the event that showed it. An offset alone names no record:
+    /// one that was lost with the end of a process leaves its offset to another.
+    gone: BTreeMap<(u64, usize), usize>,
     /// Damaged, or said to be.
     reported: Vec<Range<u64>>,
 }
@@ -111,7 +113,7 @@ impl<'a, 'h> Judge<'a, 'h> {
                 let Some(Key { number, is_tombstone }) = *key else { continue };
                 let offset = places.get(&at).map(|base| base + index);
                 let sent = append.first_sent();
-                let candidate = Candidate { sent, offset, is_tombstone };
+                let candidate = Candidate { append: at, sent, offset, is_tombstone };
                 keys.entry(number).or_default().push(candidate);
             }
         }
@@ -134,7 +136,8 @@ impl<'a, 'h> Judge<'a, 'h> {
             }
             for missing in self.missing(reading) {
                 let (offset, until) = (missing.offset, reading.window.until);
-                self.gone.entry(offset).and_modify(|at| *at = until.min(*at)).or_insert(until);
+                let record = (offset, missing.fact.append);
+                self.gone.entry(record).and_modify(|at| *at = until.min(*at)).or_insert(until);
                 // What was lawful once stays so: there are more reasons with time.
                 if !reading.is_whole && lawful.contains(&offset) {
                     continue;
@@ -255,7 +258,7 @@ impl<'a, 'h> Judge<'a, 'h> {
     /// Values that are shown although something newer of their key is gone, and nothing newer may be there.
     fn resurrected(&self, reading: &Reading<'_>, violations: &mut Vec<Violation>) {
         let Window { since, until } = reading.window;
-        let is_gone = |offset: u64| self.gone.get(&offset).filter(|at| **at < since);
+        let is_gone = |record| self.gone.get(&record).filter(|at| **at < since);
         for seen in reading.records {
             let Some(Key { number, is_tombstone: false }) = self.key_of(seen) else { continue };
             let candidates = self.keys.get(&number).into_iter().flatten();
@@ -267,7 +270,7 @@ impl<'a, 'h> Judge<'a, 'h> {
             let Some((last, event)) = newer
                 .try_fold(None, |found, candidate| {
                     let offset = candidate.offset?;
-                    let event = *is_gone(offset)?;
+                    let event = *is_gone((offset, candidate.append))?;
                     Some(found.or(Some((offset, event))))
                 })
                 .flatten()

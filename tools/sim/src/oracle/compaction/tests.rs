@@ -146,6 +146,21 @@ fn a_value_may_outlive_what_replaced_it_as_long_as_a_newer_one_is_there() {
 }
 
 #[test]
+fn what_took_the_offset_of_a_lost_record_is_not_that_record() {
+    let mut story = Story::with(LogSettings {
+        life: Life { is_compacted: true, ..Life::default() },
+        ..durable(Level::Written)
+    });
+    let one = story.wrote_keys(0, &[Some(1)]);
+    let _lost = story.wrote_keys(1, &[Some(1)]);
+    story.end(End::Power);
+    let other = story.wrote_keys(1, &[Some(2), Some(2)]);
+    story.read_of(&[one, other], &[0, 2]);
+    story.read_of(&[one, other], &[0, 2]);
+    story.assert_clean();
+}
+
+#[test]
 fn what_is_damaged_is_not_compacted() {
     let mut story = compacted();
     let one = story.wrote_keys(0, &[Some(1), Some(2)]);
