@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use pyralog_log::ids::{LogId, Offset, PartitionId};
 use pyralog_log::limits::FETCH_READ_BYTES_MAX;
-use pyralog_log::partition::{Read, ReadError};
+use pyralog_log::partition::{Read, ReadError, Watermarks};
 use pyralog_log::partition_file::Partition;
 use pyralog_runtime::channel::{OnceReceiver, oneshot};
 use pyralog_runtime::spawn;
@@ -178,7 +178,13 @@ async fn taken(
         time::sleep(RINGS_TURN).await;
     }
     let read = read.await.ok().flatten()?;
-    Some(Read { watermarks: partition.watermarks(), ..read })
+    as_of(partition.watermarks(), at.offset, read)
+}
+
+/// What was read from an offset on, as an answer of now. `None` if the offset was removed meanwhile: who reads below the low
+/// watermark is told the range, and never both.
+fn as_of(watermarks: Watermarks, from: Offset, read: Read) -> Option<Read> {
+    (from >= watermarks.low).then_some(Read { watermarks, ..read })
 }
 
 /// Begins to read the block at `at` if there are such records, and room. Whether it did.
@@ -264,6 +270,19 @@ mod tests {
         assert!(begun(&ahead, &fetched, (3, MIB)));
         assert!(ahead.expire(Monotonic::ZERO.after(AHEAD_IDLE)));
         assert_eq!(fetched.held(), 0);
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_no_answer_once_the_low_watermark_has_passed_it() {
+        let [low, high] = [70, 90].map(Offset::new);
+        let now = Watermarks { low, high, end: high };
+        let then = Watermarks { low: Offset::ZERO, ..now };
+        let (first_offset, next_offset) = (Offset::new(60), Offset::new(80));
+        let read = Read { slices: Vec::new(), first_offset, next_offset, watermarks: then };
+        assert!(as_of(now, Offset::new(69), read.clone()).is_none());
+        // The batch may begin before it: readers leave out what is below the offset that they asked for.
+        let read = as_of(now, low, read).expect("it is still there");
+        assert_eq!((read.watermarks, read.next_offset), (now, next_offset));
     }
 
     #[test]
