@@ -45,11 +45,11 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Whether a log may have been compacted before an event.
-pub(super) fn is_possible(evidence: &Evidence<'_>, place: Place, event: usize) -> bool {
-    let lives = evidence.lives_of(Window { since: event, until: event });
-    lives.into_iter().any(|life| {
-        let window = Window { since: evidence.span_of(life).since, until: event };
+/// Whether a log may have been compacted before an answer of a window. One that comes after the server's data went may tell of
+/// the life before.
+pub(super) fn is_possible(evidence: &Evidence<'_>, place: Place, window: Window) -> bool {
+    evidence.lives_of(window).into_iter().any(|life| {
+        let window = Window { since: evidence.span_of(life).since, until: window.until };
         let bounds = evidence.logs.life((life, place.log), window);
         bounds.is_none_or(|bounds| bounds.is_compacted)
     })

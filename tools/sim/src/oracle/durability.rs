@@ -74,7 +74,7 @@ fn missing(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Vec<
         let Kind::FinalRead(read) = &evidence.events()[*event].kind else { continue };
         let window = Window { since: read.begun.0, until: *event };
         let present = present(evidence, *event);
-        let is_compacted = compaction::is_possible(evidence, partition.place, *event);
+        let is_compacted = compaction::is_possible(evidence, partition.place, window);
         let reports = partition.reports.iter().filter(|(at, _)| at <= event);
         let reported = merged(reports.map(|(_, range)| range.clone()));
         for (pair, facts) in told_before(partition, window) {

@@ -12,18 +12,21 @@
 //! Whether two answers agree is judged by `offsets`, whether something disappears by `durability`.
 
 use super::compaction::is_possible as is_compacted;
-use super::evidence::{Evidence, OFFSET_OUT_OF_RANGE, covers, merged};
+use super::evidence::{Evidence, OFFSET_OUT_OF_RANGE, Window, covers, merged};
 use super::{Violation, violation};
-use crate::history::{FinalRead, Kind, Read, ReadRefused, Seen};
+use crate::history::{FinalRead, Kind, Mark, Read, ReadRefused, Seen};
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (event, entry) in evidence.numbered() {
+        let window = |begun: Mark| Window { since: begun.0, until: event };
         let wrong = match &entry.kind {
-            Kind::Read(read) => wrong_with(read, || is_compacted(evidence, read.place, event)),
+            Kind::Read(read) => {
+                wrong_with(read, || is_compacted(evidence, read.place, window(read.begun)))
+            }
             Kind::ReadRefused(refused) => wrong_with_refusal(refused),
             Kind::FinalRead(read) => {
-                wrong_with_final(read, || is_compacted(evidence, read.place, event))
+                wrong_with_final(read, || is_compacted(evidence, read.place, window(read.begun)))
             }
             _ => None,
         };

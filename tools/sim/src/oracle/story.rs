@@ -191,7 +191,12 @@ impl Story {
 
     /// A read of these offsets of appends that lie next to each other from 0 on.
     pub(super) fn read_of(&mut self, appends: &[u64], offsets: &[u64]) {
-        let (begun, place) = (self.mark(), self.place);
+        self.read_begun(self.mark(), appends, offsets);
+    }
+
+    /// The same, asked for at an earlier mark.
+    pub(super) fn read_begun(&mut self, begun: Mark, appends: &[u64], offsets: &[u64]) {
+        let place = self.place;
         let records = self.dense(appends, offsets);
         let (next, ids) = (records.last().map_or(0, |seen| seen.offset + 1), Vec::new());
         let high = appends.iter().map(|append| self.records(*append).len() as u64).sum();

@@ -35,6 +35,16 @@ fn the_oldest_value_in_the_place_of_the_newest_is_a_violation() {
 }
 
 #[test]
+fn an_answer_that_comes_after_the_data_went_tells_of_the_life_before() {
+    let mut story = compacted();
+    let one = story.wrote_keys(0, &[Some(1), Some(1)]);
+    let begun = story.mark();
+    story.wipe();
+    story.read_begun(begun, &[one], &[1]);
+    story.assert_clean();
+}
+
+#[test]
 fn a_record_without_a_key_that_is_gone_is_a_violation() {
     let mut story = compacted();
     let one = story.wrote_keys(0, &[None, Some(1)]);
