@@ -16,6 +16,8 @@ use crate::history::{
 const UNKNOWN_COUNTER: u16 = 310;
 /// The code of a refusal because the server is going down.
 const SHUTTING_DOWN: u16 = 501;
+/// The code of a refusal because the disk is full, or a file too large.
+const NO_SPACE: u16 = 600;
 
 /// Numbers that were taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub(super) struct Counter<'h> {
     pub(super) taken: Vec<Taken>,
     /// Numbers that may have been skipped for a question without them: when it was asked, and how many.
     pub(super) doubtful: Vec<(usize, u64)>,
+    /// Questions that were refused for want of space: when they were asked, and for how many numbers.
+    pub(super) cramped: Vec<(usize, u64)>,
     /// When somebody asked to go on above a value, and the value.
     pub(super) raises: Vec<(usize, u64)>,
     /// The modes that somebody has asked for, and when.
@@ -144,6 +148,11 @@ fn note<'h>(
         Some(CounterAnswer::Taken { .. }) => evidence.life_of(window).is_none(),
         Some(_) => false,
     };
+    if let Some((_, CounterAnswer::Refused(Refusal { code: NO_SPACE, .. }))) = answer {
+        for life in evidence.lives_of(window) {
+            entry_of(counters, life, name).cramped.push((asked, count));
+        }
+    }
     if skips && count > 0 {
         for life in evidence.lives_of(window) {
             entry_of(counters, life, name).doubtful.push((asked, count));

@@ -3,7 +3,8 @@
 //! `always` and `group` skip only numbers whose answer was lost: those of a question without an answer, or one that the server was
 //! too late to answer before it went down. `reserve` skips in addition what is left of a reservation at each end of the process:
 //! a block at most (`docs/SEQUENCERS.md`). `unsafe-interval` and `memory` skip as much as their repeats leave, so nothing is asked
-//! of them. Numbers that somebody raised the counter above are skipped on purpose.
+//! of them. Numbers that somebody raised the counter above are skipped on purpose. Where a file of a counter ends and the next
+//! begins, a request that was refused for want of space may have skipped what it asked for.
 //!
 //! Judged from the first number on, gap by gap and in sum, because one lost answer explains one gap. An answer that is late
 //! fills its gap like any other. Once a file of a counter was silently damaged, an operator says where it goes on, and nothing
@@ -13,6 +14,9 @@ use super::counters::{Counter, Taken, counters};
 use super::evidence::Evidence;
 use super::{Violation, violation};
 use crate::history::{CounterMode, Kind, Target};
+
+/// Files of a counter begin at multiples of this.
+const STRIDE_LEAST: u64 = 1 << 32;
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -57,6 +61,9 @@ fn gaps(
         let doubtful = counter.doubtful.iter().filter(|(asked, _)| *asked < known);
         let doubtful: u64 = doubtful.map(|(_, count)| count).sum::<u64>() + late;
         let lives = ends.partition_point(|end| *end < known) as u64;
+        let begins_file = taken.first > 1 && (taken.first - 1).is_multiple_of(STRIDE_LEAST);
+        let cramped = counter.cramped.iter().filter(|(asked, _)| begins_file && *asked < known);
+        let doubtful = doubtful + cramped.map(|(_, count)| count).sum::<u64>();
         let most = doubtful.saturating_add(block.saturating_mul(lives));
         if skipped > most {
             let what = format!(
@@ -168,6 +175,22 @@ mod tests {
         story.end(End::Power);
         story.took(65, 1);
         story.assert_clean();
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_begun_skips_what_was_asked_of_it_and_only_there() {
+        let end = 1 << 43;
+        let mut story = Story::new();
+        story.counter(Always);
+        story.counter_asked(CounterAsk::Raise { value: end - 10 }, CounterAnswer::Unknown);
+        story.took(end - 9, 1);
+        let refused = CounterAnswer::Refused(Refusal { code: 600, ..Refusal::default() });
+        story.counter_asked(CounterAsk::Take { count: 20 }, refused);
+        let mut elsewhere = story.clone();
+        story.took(end + 1, 1);
+        story.assert_clean();
+        elsewhere.took(end - 7, 1);
+        elsewhere.assert_guilty("number_gaps", "has skipped 1 numbers");
     }
 
     #[test]
