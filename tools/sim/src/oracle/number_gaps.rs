@@ -50,6 +50,8 @@ fn gaps(
     let late: u64 = late.map(|taken| taken.count).sum();
     // What everything up to here has skipped, and up to when everything up to here was asked and answered.
     let (mut reached, mut skipped, mut known) = (1, 0, 0);
+    // What the files that were begun up to here may have skipped.
+    let mut begun: u64 = 0;
     let mut before = None;
     for taken in taken {
         known = known.max(taken.event());
@@ -61,9 +63,11 @@ fn gaps(
         let doubtful = counter.doubtful.iter().filter(|(asked, _)| *asked < known);
         let doubtful: u64 = doubtful.map(|(_, count)| count).sum::<u64>() + late;
         let lives = ends.partition_point(|end| *end < known) as u64;
-        let begins_file = taken.first > 1 && (taken.first - 1).is_multiple_of(STRIDE_LEAST);
-        let cramped = counter.cramped.iter().filter(|(asked, _)| begins_file && *asked < known);
-        let doubtful = doubtful + cramped.map(|(_, count)| count).sum::<u64>();
+        if taken.first > 1 && (taken.first - 1).is_multiple_of(STRIDE_LEAST) {
+            let cramped = counter.cramped.iter().filter(|(asked, _)| *asked < known);
+            begun = cramped.map(|(_, count)| count).sum();
+        }
+        let doubtful = doubtful + begun;
         let most = doubtful.saturating_add(block.saturating_mul(lives));
         if skipped > most {
             let what = format!(
@@ -188,6 +192,7 @@ mod tests {
         story.counter_asked(CounterAsk::Take { count: 20 }, refused);
         let mut elsewhere = story.clone();
         story.took(end + 1, 1);
+        story.took(end + 2, 1);
         story.assert_clean();
         elsewhere.took(end - 7, 1);
         elsewhere.assert_guilty("number_gaps", "has skipped 1 numbers");
