@@ -122,12 +122,13 @@ pub fn difference(
         if was.leaf != is.leaf {
             break;
         }
-        (start, index) = (start + was.leaf.records, index + 1);
+        (start, index) = (start.saturating_add(was.leaf.records), index + 1);
     }
     let was = remembered.get(index)?;
     let offsets = |count: u64| Offset::new(start)..Offset::new(start.saturating_add(count));
     let Some(is) = found.get(index) else {
-        let missing = remembered[index..].iter().map(|entry| entry.leaf.records).sum();
+        let counts = remembered[index..].iter().map(|entry| entry.leaf.records);
+        let missing = counts.fold(0, u64::saturating_add);
         return Some((Change::Dropped, offsets(missing)));
     };
     if let Some(count) = reordered(&remembered[index..], &found[index..]) {

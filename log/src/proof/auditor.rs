@@ -152,10 +152,11 @@ impl Auditor {
             return Ok(());
         };
         if let Err(distrust) = self.trust.need(&new) {
-            return self.refuse(source, &new, distrust);
+            self.refuse(source, &new, distrust);
+            return Ok(());
         }
         let start = (self.entries.len(), self.frontier.clone());
-        let believed = self.read_to(source, &new)? && self.believe(source, &new)?;
+        let believed = self.read_to(source, &new)? && self.believe(source, &new);
         if !believed {
             self.entries.truncate(start.0);
             self.frontier = start.1;
@@ -164,41 +165,31 @@ impl Auditor {
     }
 
     /// Takes a checkpoint whose batches were read, if they have its root; otherwise says where they differ.
-    fn believe<S: Source>(
-        &mut self,
-        source: &mut S,
-        new: &SignedCheckpoint,
-    ) -> Result<bool, S::Error> {
+    fn believe<S: Source>(&mut self, source: &mut S, new: &SignedCheckpoint) -> bool {
         let root = self.frontier.root();
         if self.trust.advance_by_reading(*new, &root).is_ok() {
-            return Ok(true);
+            return true;
         }
-        let alarm = self.locate(source, new)?;
+        let alarm = self.locate(source, new);
         self.alarms.push(alarm);
-        Ok(false)
+        false
     }
 
     /// A checkpoint that cannot be believed, whatever the batches are.
-    fn refuse<S: Source>(
-        &mut self,
-        source: &mut S,
-        new: &SignedCheckpoint,
-        distrust: Distrust,
-    ) -> Result<(), S::Error> {
+    fn refuse<S: Source>(&mut self, source: &mut S, new: &SignedCheckpoint, distrust: Distrust) {
         let what = distrust.to_string();
         let alarm = match distrust {
             Distrust::Rollback { known, found, evidence } => {
                 Alarm::new(Kind::RolledBack, found..known, what).with_evidence(*evidence)
             }
             Distrust::Fork { evidence, .. } => {
-                let mut alarm = self.locate(source, new)?.with_evidence(*evidence);
+                let mut alarm = self.locate(source, new).with_evidence(*evidence);
                 alarm.kind = Kind::Forked;
                 alarm
             }
             _ => Alarm::new(Kind::BadSignature, Offset::ZERO..new.checkpoint().end_offset, what),
         };
         self.alarms.push(alarm);
-        Ok(())
     }
 
     /// Reads batches until there are as many as the checkpoint has; `false` with an alarm if that cannot be.
@@ -208,19 +199,24 @@ impl Auditor {
         new: &SignedCheckpoint,
     ) -> Result<bool, S::Error> {
         let (size, end) = (new.checkpoint().tree_size, new.checkpoint().end_offset);
+        // What is left of a batch may begin within it.
+        let mut low = Offset::ZERO;
         while self.frontier.size() < size {
             let from = Offset::new(self.frontier.records());
-            let before = self.frontier.size();
-            let alarm = match source.read(from)? {
+            let before = (self.frontier.size(), low);
+            let alarm = match source.read(from.max(low))? {
                 Read::Batches(bytes) => self.take(&bytes, (from, size)),
-                Read::Removed { low } => self.take_removed(source, low, size)?,
+                Read::Removed { low: now } => {
+                    low = low.max(now);
+                    self.take_removed(source, low, new)?
+                }
                 Read::Damaged { next } => {
                     let what = "the server says that it cannot read them";
-                    Some(Alarm::new(Kind::Changed(Change::Dropped), from..next, what))
+                    Some(Alarm::new(Kind::Changed(Change::Dropped), from..next.max(from), what))
                 }
                 Read::End => None,
             };
-            let stuck = self.frontier.size() == before;
+            let stuck = (self.frontier.size(), low) == before;
             let missing = || {
                 let what = format!(
                     "the log ends at offset {from}, a signed checkpoint covers the offsets below {end}"
@@ -261,27 +257,37 @@ impl Auditor {
         &mut self,
         source: &mut S,
         low: Offset,
-        size: u64,
+        new: &SignedCheckpoint,
     ) -> Result<Option<Alarm>, S::Error> {
+        let (size, end) = (new.checkpoint().tree_size, new.checkpoint().end_offset);
         let from = Offset::new(self.frontier.records());
-        loop {
+        let gone = |what: &str| {
+            Ok(Some(Alarm::new(
+                Kind::Changed(Change::Dropped),
+                from..low.clamp(from, end.max(from)),
+                what,
+            )))
+        };
+        while self.frontier.size() < size {
             let first = self.frontier.size();
             let leaves = source.leaves(first..size.min(first + 1024))?;
             if leaves.is_empty() {
-                let what = "they are not there any more, and neither are their leaves";
-                return Ok(Some(Alarm::new(
-                    Kind::Changed(Change::Dropped),
-                    from..low.max(from),
-                    what,
-                )));
+                return gone("they are not there any more, and neither are their leaves");
             }
             for leaf in leaves {
-                if self.frontier.records().saturating_add(leaf.records) > low.get() {
+                let next = Offset::new(self.frontier.records().saturating_add(leaf.records));
+                if leaf.records == 0 || next > end {
+                    return gone(
+                        "they are not there any more, and their leaves are those of no tree",
+                    );
+                }
+                if next > low || self.frontier.size() == size {
                     return Ok(None);
                 }
                 self.append(Entry { leaf, digest: None });
             }
         }
+        Ok(None)
     }
 
     /// The batches of a payload that end behind `from`.
@@ -310,22 +316,24 @@ impl Auditor {
         seen
     }
 
-    /// Where the tree of the checkpoint and what was read part, as far as the leaves that the server claims tell.
-    fn locate<S: Source>(
-        &mut self,
-        source: &mut S,
-        new: &SignedCheckpoint,
-    ) -> Result<Alarm, S::Error> {
-        let size = new.checkpoint().tree_size;
+    /// The leaves that the server claims where this auditor has entries. There may be fewer: that roots differ is certain
+    /// already, and a server that does not say where does not silence the alarm.
+    fn claimed<S: Source>(&self, source: &mut S) -> Vec<Node> {
+        let size = self.entries.len() as u64;
         let mut leaves = Vec::new();
         while (leaves.len() as u64) < size {
             let first = leaves.len() as u64;
-            let page = source.leaves(first..size.min(first + 1024))?;
-            if page.is_empty() {
-                break;
+            match source.leaves(first..size.min(first + 1024)) {
+                Ok(page) if !page.is_empty() => leaves.extend(page),
+                _ => break,
             }
-            leaves.extend(page);
         }
+        leaves
+    }
+
+    /// Where the tree of the checkpoint and what was read part, as far as the leaves that the server claims tell.
+    fn locate<S: Source>(&self, source: &mut S, new: &SignedCheckpoint) -> Alarm {
+        let leaves = self.claimed(source);
         let audited = self.trust.last().map_or(0, |last| last.checkpoint().tree_size);
         let audited_end =
             self.trust.last().map_or(Offset::ZERO, |last| last.checkpoint().end_offset);
@@ -333,8 +341,12 @@ impl Auditor {
         let same = pairs.take_while(|(entry, leaf)| entry.leaf == **leaf).count();
         let start: u64 = self.entries[..same].iter().map(|entry| entry.leaf.records).sum();
         let Some(entry) = self.entries.get(same).filter(|_| same < leaves.len()) else {
-            let what = "the signed root is not the root of the tree that is served";
-            return Ok(Alarm::new(Kind::Forked, audited_end..new.checkpoint().end_offset, what));
+            let what = if leaves.is_empty() {
+                "what is read does not lead to the signed root, and the server does not show its tree"
+            } else {
+                "the signed root is not the root of the tree that is served"
+            };
+            return Alarm::new(Kind::Forked, audited_end..new.checkpoint().end_offset, what);
         };
         let offsets = Offset::new(start)..Offset::new(start.saturating_add(entry.leaf.records));
         if (same as u64) < audited {
@@ -350,7 +362,7 @@ impl Auditor {
         let change = difference(offsets.start, &claimed, &self.entries[same..]);
         let (change, offsets) = change.unwrap_or((Change::Altered, offsets));
         let what = "what is read is not what was signed";
-        Ok(Alarm::new(Kind::Changed(change), offsets, what))
+        Alarm::new(Kind::Changed(change), offsets, what)
     }
 
     /// Adds the evidence that a longer tree has another past than the one that was signed before.
@@ -359,19 +371,19 @@ impl Auditor {
         source: &mut S,
         alarm: Alarm,
         (new, leaves): (&SignedCheckpoint, &[Node]),
-    ) -> Result<Alarm, S::Error> {
-        let Some(last) = self.trust.last() else { return Ok(alarm) };
+    ) -> Alarm {
+        let Some(last) = self.trust.last() else { return alarm };
         let (first, second) = (last.checkpoint().tree_size, new.checkpoint().tree_size);
         if first == second {
-            return Ok(alarm.with_evidence(Equivocation::pair(*last, *new)));
+            return alarm.with_evidence(Equivocation::pair(*last, *new));
         }
-        let Some(proof) = source.consistency(first, second)? else { return Ok(alarm) };
+        let Ok(Some(proof)) = source.consistency(first, second) else { return alarm };
         let mut past = Frontier::new();
         for leaf in leaves.iter().take(usize::try_from(first).unwrap_or(usize::MAX)) {
             past.append(*leaf, &mut Vec::new());
         }
         let Root { node, .. } = past.root();
-        Ok(alarm.with_evidence(Equivocation::with_past(*last, *new, (node, proof))))
+        alarm.with_evidence(Equivocation::with_past(*last, *new, (node, proof)))
     }
 
     /// Reads again what was audited before, from the first record that is left, and compares with what is remembered.
@@ -398,6 +410,7 @@ impl Auditor {
                     at = low.max(at);
                 }
                 Read::Damaged { next } => {
+                    let next = next.max(at);
                     let what = "the server says that it cannot read them";
                     self.alarms.push(Alarm::new(Kind::Changed(Change::Dropped), at..next, what));
                     (at, index) = (next, self.index_at(next));

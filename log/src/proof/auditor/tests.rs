@@ -302,3 +302,85 @@ fn a_checkpoint_of_another_key_is_not_believed() {
     auditor.round(&mut server).unwrap();
     assert_eq!(told(&auditor), [("bad_signature", 0..8)]);
 }
+
+#[test]
+fn a_log_that_was_truncated_within_a_batch_or_to_its_end_raises_nothing() {
+    for low in [1, 3, 7, 8] {
+        let mut server = Server::of(&LOG);
+        server.low = Offset::new(low);
+        let mut first = auditor();
+        first.round(&mut server).unwrap();
+        assert_eq!(told(&first), [], "truncated before offset {low}");
+        assert_eq!(first.entries().len(), 4);
+        first.reread(&mut server).unwrap();
+        assert_eq!(told(&first), [], "truncated before offset {low}");
+        // It grows, and whoever audits it goes on.
+        server.append(&["i"]);
+        server.sign();
+        first.round(&mut server).unwrap();
+        assert_eq!(told(&first), [], "truncated before offset {low}");
+        let mut late = informed();
+        late.round(&mut server).unwrap();
+        assert_eq!(told(&late), [], "truncated before offset {low}");
+    }
+}
+
+/// A server that shows no nodes of its tree, or nodes of its invention.
+struct Secretive(Server, Result<Vec<Node>, ()>);
+
+impl Source for Secretive {
+    type Error = ();
+
+    fn checkpoint(&mut self) -> Result<Option<SignedCheckpoint>, ()> {
+        Ok(self.0.signed)
+    }
+
+    fn read(&mut self, from: Offset) -> Result<Read, ()> {
+        self.0.read(from).map_err(|never| match never {})
+    }
+
+    fn leaves(&mut self, range: Range<u64>) -> Result<Vec<Node>, ()> {
+        let wanted = usize::try_from(range.end - range.start).unwrap();
+        self.1.clone().map(|nodes| nodes.into_iter().cycle().take(wanted).collect())
+    }
+
+    fn consistency(&mut self, _: u64, _: u64) -> Result<Option<ConsistencyProof>, ()> {
+        Err(())
+    }
+}
+
+#[test]
+fn a_server_that_refuses_to_show_its_tree_does_not_silence_the_alarm() {
+    let mut server = Server::of(&LOG);
+    server.batches[1] = batch(2, &["c", "X", "e"]);
+    let mut altered = auditor();
+    assert_eq!(altered.round(&mut Secretive(server.clone(), Err(()))), Ok(()));
+    assert_eq!(told(&altered), [("forked_history", 0..8)]);
+    server.append(&["i"]);
+    server.time = 10;
+    server.sign();
+    let nodes = server.nodes.clone();
+    let mut forked = informed();
+    assert_eq!(forked.round(&mut Secretive(server.clone(), Err(()))), Ok(()));
+    assert_eq!(told(&forked), [("forked_history", 8..9)]);
+    let mut forked = informed();
+    assert_eq!(forked.round(&mut Secretive(server, Ok(nodes))), Ok(()));
+    assert_eq!(told(&forked), [("forked_history", 2..5)]);
+}
+
+#[test]
+fn leaves_that_no_tree_has_are_an_alarm_and_no_overflow() {
+    for records in [0, 1 << 63, u64::MAX] {
+        let mut server = Server::of(&LOG);
+        server.low = Offset::new(u64::MAX);
+        let node = Node { records, ..server.nodes[0] };
+        let mut removed = auditor();
+        assert_eq!(removed.round(&mut Secretive(server, Ok(vec![node]))), Ok(()));
+        assert_eq!(removed.alarms.len(), 1, "{records} records");
+        let mut server = Server::of(&LOG);
+        server.batches[1] = batch(2, &["c", "X", "e"]);
+        let mut read = auditor();
+        assert_eq!(read.round(&mut Secretive(server, Ok(vec![node]))), Ok(()));
+        assert_eq!(read.alarms.len(), 1, "{records} records");
+    }
+}
