@@ -8,6 +8,7 @@ use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
 use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::layout::{put, u64_at};
+use crate::limits::MERKLE_LEAVES_MAX;
 
 /// Bytes of a hash.
 pub const HASH_BYTES: usize = 32;
@@ -109,6 +110,13 @@ impl Root {
     #[must_use]
     pub fn empty() -> Self {
         Self { size: 0, node: Node::empty() }
+    }
+
+    /// Whether no tree has it: every batch has a record, and a tree without batches has none. What a stranger says of a
+    /// tree is checked before anything is computed from it.
+    pub(super) fn is_impossible(&self) -> bool {
+        let Self { size, node } = self;
+        *size > MERKLE_LEAVES_MAX || *size > node.records || (*size == 0 && node.records > 0)
     }
 }
 

@@ -6,7 +6,7 @@ use super::hash::{HASH_BYTES, Hash, Node, Root, join, leaf};
 use super::numbering::split;
 use super::{ProofError, STEP_BYTES};
 use crate::ids::Offset;
-use crate::limits::{MERKLE_LEAVES_MAX, MERKLE_STEPS_MAX};
+use crate::limits::MERKLE_STEPS_MAX;
 
 /// One step from the root down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl InclusionProof {
     /// If this does not prove it.
     pub fn verify(&self, root: &Root, offset: Offset, batch: Hash) -> Result<Place, ProofError> {
         let records = root.node.records;
-        if root.size > MERKLE_LEAVES_MAX || root.size > records {
+        if root.is_impossible() {
             return Err(ProofError::Size);
         }
         if offset.get() >= records {

@@ -189,3 +189,14 @@ fn sums_beyond_the_range_are_no_records_at_all() {
     );
     assert_eq!(proof.verify(&tree.root(3), &root), Err(ProofError::Size));
 }
+
+#[test]
+fn a_tree_without_batches_has_no_records_whatever_its_root_says() {
+    let root = Root { size: 0, node: Node { hash: batch(1), records: 5 } };
+    let step = Step { sibling: batch(2), left_records: 2 };
+    for steps in [vec![step], vec![step; 63], vec![]] {
+        let proof = InclusionProof { steps };
+        let found = proof.verify(&root, Offset::new(3), batch(1));
+        assert_eq!(found, Err(ProofError::Size), "{} steps", proof.steps.len());
+    }
+}
