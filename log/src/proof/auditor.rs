@@ -156,12 +156,13 @@ impl Auditor {
             return Ok(());
         }
         let start = (self.entries.len(), self.frontier.clone());
-        let believed = self.read_to(source, &new)? && self.believe(source, &new);
+        let read = self.read_to(source, &new);
+        let believed = matches!(read, Ok(true)) && self.believe(source, &new);
         if !believed {
             self.entries.truncate(start.0);
             self.frontier = start.1;
         }
-        Ok(())
+        read.map(drop)
     }
 
     /// Takes a checkpoint whose batches were read, if they have its root; otherwise says where they differ.

@@ -72,7 +72,10 @@ Examples:
   pyralog audit --state /var/lib/pyralog-audit --full --json
 
 Reads what is new, recomputes the root of every partition and compares it with what the server signed. It ends with 4 if it
-raised an alarm: altered_record, dropped_record, reordered_records, rolled_back_log, forked_history, bad_signature.")]
+raised an alarm: altered_record, dropped_record, reordered_records, rolled_back_log, forked_history, bad_signature.
+
+A log that was audited before and is gone, or has come again under another id, is an alarm too, until its files in the
+directory of --state are removed: so a directory is for one server.")]
 pub(crate) struct AuditArgs {
     /// Logs to audit; none is every signed log
     pub(crate) log: Vec<String>,

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/<cluster>-<log id>-<partition>.entries   56 bytes per batch: leaf 32, records u64, digest 16
 //! DIR/<cluster>-<log id>-<partition>.json      name of the log, batches that count, the checkpoint
+//! DIR/lock                                     held by the auditor that runs
 //! ```
 //!
 //! Entries are synced before the checkpoint that they have the root of is put in place, so the checkpoint is the one word on
@@ -12,14 +13,18 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use pyralog_log::ids::Offset;
 use pyralog_log::merkle::Hash;
 use pyralog_log::proof::audit::{ENTRY_BYTES, Entry};
+use pyralog_log::proof::auditor::Alarm;
 use pyralog_log::proof::key::hex;
 use pyralog_log::proof::{CHECKPOINT_BYTES, SignedCheckpoint, Subject};
+use pyralog_runtime::file::FileLock;
+use pyralog_runtime::file::blocking::{self, Locking};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
-use pyralog_log::proof::auditor::Alarm;
+use crate::limits::LOCK_BYTES_MAX;
 
 /// Longest state of a partition, in bytes: a checkpoint as digits and a name.
 const STATE_BYTES_MAX: u64 = 16 << 10;
@@ -41,10 +46,72 @@ pub(super) struct State {
     log: String,
     /// Entries that are in the file.
     saved: usize,
+    /// The checkpoint that is.
+    last: Option<SignedCheckpoint>,
 }
 
 /// The last checkpoint, and the batches below it.
 type Remembered = (SignedCheckpoint, Vec<Entry>);
+
+/// A partition that was audited before.
+#[derive(Clone, Debug)]
+pub(super) struct Audited {
+    /// What its checkpoint is about.
+    pub(super) subject: Subject,
+    /// What its log was called.
+    pub(super) log: String,
+    /// The offsets that it covered.
+    pub(super) end: Offset,
+    /// Where it is remembered.
+    pub(super) file: PathBuf,
+}
+
+/// Makes the directory if needed, and keeps other auditors out of it: two would write over each other.
+///
+/// # Errors
+/// If it cannot be made, or another auditor holds it.
+pub(super) fn lock(directory: &Path) -> Result<FileLock, Failure> {
+    blocking::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
+    let path = directory.join("lock");
+    match blocking::lock(&path, LOCK_BYTES_MAX).map_err(|error| failed(&path, &error))? {
+        Locking::Taken(lock) => Ok(lock),
+        Locking::Held { .. } => Err(Failure::failed(format!(
+            "another audit with the state {} is running",
+            directory.display()
+        ))),
+    }
+}
+
+/// Every partition that is remembered in `directory`.
+///
+/// # Errors
+/// If it cannot be read, or a state is damaged.
+pub(super) fn audited(directory: &Path) -> Result<Vec<Audited>, Failure> {
+    let entries = blocking::list_dir(directory).map_err(|error| failed(directory, &error))?;
+    let mut found = Vec::new();
+    for entry in entries.iter().filter(|entry| is_state(&entry.name)) {
+        let path = directory.join(&entry.name);
+        let Some((log, _, checkpoint)) = read_state(&path)? else { continue };
+        let (subject, end) =
+            (Subject::of(checkpoint.checkpoint()), checkpoint.checkpoint().end_offset);
+        found.push(Audited { subject, log, end, file: path });
+    }
+    Ok(found)
+}
+
+/// Whether a file is called as that of a partition is.
+fn is_state(name: &str) -> bool {
+    let ids = name.strip_suffix(".json").map(|ids| ids.split('-').map(str::parse::<u64>));
+    ids.is_some_and(|ids| ids.flatten().count() == 3)
+}
+
+/// The name of the log, the batches and the checkpoint that a file says, or `None` without one.
+fn read_state(path: &Path) -> Result<Option<(String, u64, SignedCheckpoint)>, Failure> {
+    let Some(text) = read_small(path)? else { return Ok(None) };
+    let file: StateFile = serde_json::from_str(&text).map_err(|_| damaged(path))?;
+    let checkpoint = decode(&file.checkpoint).ok_or_else(|| damaged(path))?;
+    Ok(Some((file.log, file.batches, checkpoint)))
+}
 
 impl State {
     /// The state of a partition in `directory`, and what is in it.
@@ -61,23 +128,28 @@ impl State {
             file: directory.join(format!("{name}.json")),
             log: log.to_owned(),
             saved: 0,
+            last: None,
         };
-        fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
-        let Some(text) = read_small(&state.file)? else { return Ok((state, None)) };
+        let Some((_, batches, checkpoint)) = read_state(&state.file)? else {
+            return Ok((state, None));
+        };
         let damaged = || damaged(&state.file);
-        let file: StateFile = serde_json::from_str(&text).map_err(|_| damaged())?;
-        let checkpoint = decode(&file.checkpoint).ok_or_else(damaged)?;
-        let entries = read_entries(&state.entries, file.batches)?.ok_or_else(damaged)?;
-        if checkpoint.checkpoint().tree_size != file.batches
+        let entries = read_entries(&state.entries, batches)?.ok_or_else(damaged)?;
+        if checkpoint.checkpoint().tree_size != batches
             || Subject::of(checkpoint.checkpoint()) != subject
         {
             return Err(damaged());
         }
-        state.saved = entries.len();
+        (state.saved, state.last) = (entries.len(), Some(checkpoint));
         Ok((state, Some((checkpoint, entries))))
     }
 
-    /// Keeps what an auditor remembers now: it resolves when it is on stable storage.
+    /// The file with the checkpoint.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Keeps what an auditor remembers now, unless it is kept already: it is on stable storage then.
     ///
     /// # Errors
     /// If it cannot be written; the old state is kept then.
@@ -86,6 +158,9 @@ impl State {
         last: &SignedCheckpoint,
         entries: &[Entry],
     ) -> Result<(), Failure> {
+        if self.last.as_ref() == Some(last) {
+            return Ok(());
+        }
         let new: Vec<u8> =
             entries[self.saved.min(entries.len())..].iter().flat_map(Entry::encode).collect();
         let start = (self.saved * ENTRY_BYTES) as u64;
@@ -106,7 +181,7 @@ impl State {
         };
         let text = serde_json::to_string_pretty(&file).expect("texts and numbers are always JSON");
         replace(&self.file, text.as_bytes())?;
-        self.saved = entries.len();
+        (self.saved, self.last) = (entries.len(), Some(*last));
         Ok(())
     }
 

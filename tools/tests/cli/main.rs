@@ -9,6 +9,7 @@ mod inspect;
 mod logs;
 mod process;
 mod records;
+mod remembered;
 mod restore;
 mod sequences;
 mod serving;

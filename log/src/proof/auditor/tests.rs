@@ -384,3 +384,36 @@ fn leaves_that_no_tree_has_are_an_alarm_and_no_overflow() {
         assert_eq!(read.alarms.len(), 1, "{records} records");
     }
 }
+
+/// A server that answers so often.
+struct Mortal(Server, usize);
+
+impl Source for Mortal {
+    type Error = ();
+
+    fn checkpoint(&mut self) -> Result<Option<SignedCheckpoint>, ()> {
+        Ok(self.0.signed)
+    }
+
+    fn read(&mut self, from: Offset) -> Result<Read, ()> {
+        self.1 = self.1.checked_sub(1).ok_or(())?;
+        self.0.read(from).map_err(|never| match never {})
+    }
+
+    fn leaves(&mut self, _: Range<u64>) -> Result<Vec<Node>, ()> {
+        Err(())
+    }
+
+    fn consistency(&mut self, _: u64, _: u64) -> Result<Option<ConsistencyProof>, ()> {
+        Err(())
+    }
+}
+
+#[test]
+fn what_was_read_before_the_server_went_is_forgotten() {
+    let mut auditor = auditor();
+    assert_eq!(auditor.round(&mut Mortal(Server::of(&LOG), 1)), Err(()));
+    assert!(auditor.is_sound() && auditor.entries().is_empty() && auditor.frontier.size() == 0);
+    assert_eq!(auditor.round(&mut Mortal(Server::of(&LOG), 2)), Ok(()));
+    assert_eq!((told(&auditor), auditor.entries().len()), (vec![], 4));
+}
