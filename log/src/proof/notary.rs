@@ -91,7 +91,7 @@ pub enum ReceiptError {
     Record(RecordProofError),
     /// The record holds another commitment, or none: the receipt was altered, or is about another record.
     Commitment,
-    /// The earlier checkpoint is another partition's or another key's, or covers the record too.
+    /// The earlier checkpoint is another partition's or another key's, or covers the record too, or is not earlier.
     Before,
     /// The earlier checkpoint is not the beginning of the other.
     Consistency(ProofError),
@@ -148,7 +148,8 @@ impl Receipt {
             let earlier = before.checkpoint();
             let fits = before.key() == self.checkpoint.key()
                 && Subject::of(earlier) == Subject::of(checkpoint)
-                && earlier.end_offset <= self.offset();
+                && earlier.end_offset <= self.offset()
+                && earlier.time < checkpoint.time;
             if !fits {
                 return Err(ReceiptError::Before);
             }

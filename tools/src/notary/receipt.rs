@@ -136,7 +136,7 @@ pub(super) mod tests {
     use pyralog_log::batch::{BuilderConfig, Owner, Record, RowsBuilder, seal};
     use pyralog_log::ids::{Epoch, LogId, Offset, PartitionId, Timestamp};
     use pyralog_log::merkle::{Frontier, InclusionProof, Step, batch_hash, leaf};
-    use pyralog_log::proof::{Checkpoint, NodeKey};
+    use pyralog_log::proof::{Checkpoint, NodeKey, ReceiptError};
 
     /// A receipt for `content`, from a log of two batches that a test made.
     pub(in crate::notary) fn receipt_for(content: &[u8]) -> Receipt {
@@ -180,6 +180,19 @@ pub(super) mod tests {
         let receipt = receipt_for(b"content");
         receipt.verify().unwrap();
         assert_eq!(parse(&render(&receipt)), Ok(receipt));
+    }
+
+    #[test]
+    fn an_earlier_checkpoint_that_is_not_earlier_is_refused() {
+        let sound = receipt_for(b"content");
+        let (before, proof) = sound.before.clone().unwrap();
+        for later in [0, 1] {
+            let time = Timestamp::new(sound.checkpoint.checkpoint().time.get() + later);
+            let other =
+                Checkpoint { time, ..*before.checkpoint() }.sign(&NodeKey::from_seed(&[3; 32]));
+            let receipt = Receipt { before: Some((other, proof.clone())), ..sound.clone() };
+            assert_eq!(receipt.verify(), Err(ReceiptError::Before), "{later} later");
+        }
     }
 
     #[test]
