@@ -12,6 +12,7 @@ use pyralog_client::{
 use pyralog_log::batch::{Item, Items};
 use pyralog_log::merkle::ConsistencyProof;
 use pyralog_log::proof::{Committed, Receipt, RecordProof, SignedCheckpoint};
+use pyralog_runtime::file::blocking;
 use pyralog_runtime::rng;
 use pyralog_wire::Integrity;
 use serde_json::json;
@@ -41,7 +42,7 @@ pub(crate) fn notarize(session: &Session, args: &NotarizeArgs) -> Result<(), Fai
     let connected = connect(session, &args.client)?;
     let client = &connected.client;
     let partitions = prepare(client, &args.log)?;
-    let partition = PartitionId::new(u32::from(committed.hash[0]) % partitions);
+    let partition = partition_for(&committed, partitions);
     let newest = || client.checkpoint(&args.log, partition).map_err(|error| explain(&error));
     let before = newest()?.signed;
     let offset = append(client, &args.log, (partition, &committed.value()))?;
@@ -86,6 +87,13 @@ pub(crate) fn notarize(session: &Session, args: &NotarizeArgs) -> Result<(), Fai
         args.log,
         key.fingerprint()
     ))
+}
+
+/// Where the commitment goes. It must tell nobody anything of the file, so it follows from the salt and not from the hash.
+fn partition_for(committed: &Committed, partitions: u32) -> PartitionId {
+    let salt = &committed.salt;
+    let word = u32::from_le_bytes([salt[0], salt[1], salt[2], salt[3]]);
+    PartitionId::new(word % partitions.max(1))
 }
 
 /// `FILE.receipt`.
@@ -193,9 +201,37 @@ fn earlier(
     Ok(Some((before, proof)))
 }
 
-/// Writes a file that is not there yet, and syncs it.
+/// Writes a file that is not there yet, durably. One that could not be written whole is not left in the way.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // The first error is the one to tell.
+        blocking::remove_file(path).ok();
+        return Err(error);
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    blocking::sync_dir(parent.unwrap_or(Path::new(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_commitment_goes_tells_nothing_of_the_file() {
+        let committed = |salt, hash| Committed {
+            salt: [salt; 32],
+            hash: [hash; 32],
+            length: 1,
+            name: String::new(),
+            note: String::new(),
+        };
+        for salt in [0, 7, 255] {
+            let one = partition_for(&committed(salt, 0), 64);
+            assert!(one.get() < 64);
+            assert!((1..=255).all(|hash| partition_for(&committed(salt, hash), 64) == one));
+        }
+        assert_ne!(partition_for(&committed(1, 0), 64), partition_for(&committed(2, 0), 64));
+    }
 }
