@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::args::VerifyArgs;
 use crate::exit::Failure;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, plain};
 use crate::timestamp::rfc3339;
 
 /// Runs `verify`.
@@ -37,7 +37,7 @@ pub(crate) fn verify(output: Output, args: &VerifyArgs) -> Result<(), Failure> {
         return Err(Failure::failed(format!(
             "{} is not the file of the receipt: it has {length} bytes, the receipt is about `{}` of {} bytes",
             args.file.display(),
-            receipt.committed.name,
+            plain(&receipt.committed.name),
             receipt.committed.length
         )));
     }
@@ -79,10 +79,11 @@ fn tell(
     let strong = output.paint(Tone::Good, "verified");
     output.line(&format!(
         "{strong}   `{}`, {} bytes, unchanged",
-        receipt.committed.name, receipt.committed.length
+        plain(&receipt.committed.name),
+        receipt.committed.length
     ))?;
     if !receipt.committed.note.is_empty() {
-        output.line(&format!("note       {}", receipt.committed.note))?;
+        output.line(&format!("note       {}", plain(&receipt.committed.note)))?;
     }
     output.line(&format!(
         "recorded   log {} partition {} offset {} of cluster {}",

@@ -182,6 +182,24 @@ impl Output {
     }
 }
 
+/// `text` of a stranger, for people: what moves the cursor, breaks the line or changes the direction of writing is shown as
+/// its number, so that it cannot be taken for our own words.
+pub(crate) fn plain(text: &str) -> String {
+    let is_visible = |c: char| {
+        let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        !c.is_control() && !hides
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_visible(c) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+    }
+    shown
+}
+
 /// Whether a cell reads as a quantity: it starts with a digit and ends with a digit or a unit.
 fn numeric(cell: &str) -> bool {
     let mut words = cell.split(' ');
@@ -238,5 +256,14 @@ mod tests {
     fn colour_is_added_only_where_asked() {
         assert_eq!(painted(false, Tone::Bad, "x"), "x");
         assert_eq!(painted(true, Tone::Good, "x"), "\u{1b}[32mx\u{1b}[0m");
+    }
+
+    #[test]
+    fn a_strangers_text_cannot_be_taken_for_our_own_words() {
+        assert_eq!(plain("Bericht über 1 % \"Müll\" \\ 報告"), "Bericht über 1 % \"Müll\" \\ 報告");
+        assert_eq!(
+            plain("a\nb\x1b[2J\u{202e}c\u{2028}d"),
+            "a\\u{a}b\\u{1b}[2J\\u{202e}c\\u{2028}d"
+        );
     }
 }

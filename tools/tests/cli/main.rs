@@ -5,6 +5,7 @@
 mod backup;
 mod bench;
 mod day;
+mod hostile_receipts;
 mod inspect;
 mod logs;
 mod process;
