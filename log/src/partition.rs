@@ -119,7 +119,6 @@ impl Closed {
 /// When the first and the last record of a segment were appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AppendTimes {
-    /// After a restart, when the segment was begun.
     pub(crate) first: Timestamp,
     pub(crate) last: Timestamp,
 }

@@ -5,7 +5,7 @@ use pyralog_runtime::file::{self, Sync};
 use pyralog_runtime::rng;
 
 use super::{Opened, Recovery, Scanned};
-use crate::batch::MARK_BYTES;
+use crate::batch::{BatchHeader, MARK_BYTES};
 use crate::checkpoint::{CHECKPOINT_NAME, Checkpoint, DAMAGED_NAME, Start, encode_damages};
 use crate::ids::{Offset, Timestamp};
 use crate::mark::{Mark, MarkFlags};
@@ -50,8 +50,13 @@ impl Recovery<'_> {
             position: end.position,
             incarnation: self.incarnation,
         };
-        let times = (index.end_offset() > opening.segment)
-            .then_some(AppendTimes { first: header.created, last: append_max });
+        let mut times = None;
+        if index.end_offset() > opening.segment {
+            let first = first_appended(&head, opening.segment).await?;
+            // Of two guesses the one that lets the segment age.
+            let first = first.unwrap_or_else(|| header.created.min(append_max));
+            times = Some(AppendTimes { first, last: append_max });
+        }
         let place = Head { segment: opening.segment, position, index, opens: false, times };
         self.finish(head, place, carry, (opening, clean)).await
     }
@@ -154,4 +159,19 @@ impl Recovery<'_> {
         let remote = self.manifest.remote.first().map_or(first, |remote| remote.base);
         first.min(damaged).min(remote).max(self.manifest.low)
     }
+}
+
+/// When the first batch of the segment was appended, if it lies where it should. When the segment was made says nothing: its
+/// file may have been prepared long before, by a clock that was set since.
+async fn first_appended(
+    head: &SegmentFile,
+    segment: Offset,
+) -> Result<Option<Timestamp>, OpenError> {
+    let start = FilePosition::STREAM_START;
+    let block = head.file().read(start.get(), SEGMENT_HEADER_BYTES).await?;
+    // Behind a mark, or several if lives ended before they wrote a batch; both lie at multiples of the length of a mark.
+    let places = (0..block.len()).step_by(MARK_BYTES);
+    let mut headers = places.filter_map(|at| BatchHeader::parse(&block[at..]).ok());
+    let first = headers.find(|header| header.covered_from() == segment);
+    Ok(first.map(|header| header.owner.append_time))
 }
