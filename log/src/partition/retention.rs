@@ -69,6 +69,11 @@ impl Machine {
         self.settings.life.retention.cut(remote.chain(closed), head, until, now)
     }
 
+    /// Whether a closed segment has no record any more: it was written when the log was truncated behind all of it.
+    pub(crate) fn holds_gone(&self) -> bool {
+        self.closed.first().is_some_and(|oldest| oldest.end <= self.low)
+    }
+
     /// Makes `low` the first offset that can be read, unless it is that far already. Returns the segments that have no
     /// record any more: they are forgotten, and their files are to be removed.
     ///

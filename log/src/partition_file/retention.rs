@@ -74,8 +74,8 @@ impl Partition {
         self.proven_until().map_or(until, |proven| until.min(proven))
     }
 
-    /// Removes the oldest segments while [`Life::retention`] is passed; in memory nothing, for that has a budget and a time
-    /// to live. Returns how many records went. May be dropped at any time.
+    /// Removes the oldest segments while [`Life::retention`] is passed, and those that truncation left without a record; in
+    /// memory nothing, for that has a budget and a time to live. Returns how many records went. May be dropped at any time.
     ///
     /// # Errors
     /// If the manifest cannot be written, or files not removed; these go at the next opening.
@@ -85,7 +85,10 @@ impl Partition {
         let until = self.removable_until();
         let cut = shell.machine.borrow().retention_cut(&files.manifest.get(), until, now);
         let low = self.watermarks().low;
-        let Some(cut) = cut.filter(|cut| *cut > low) else { return Ok(0) };
+        let cut = cut.map_or(low, |cut| cut.max(low));
+        if cut == low && !shell.machine.borrow().holds_gone() {
+            return Ok(0);
+        }
         self.raise_low(files, cut).await?;
         shell.changed.notify_all();
         Ok(cut.since(low))
