@@ -8,6 +8,7 @@ mod keys;
 mod rescan;
 mod restored;
 mod retention;
+mod retention_model;
 mod scrub;
 mod simulated;
 mod tiering;
