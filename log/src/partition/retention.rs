@@ -2,7 +2,6 @@
 
 use super::{Closed, Head, Machine, Phase};
 use crate::ids::{Offset, Timestamp};
-use crate::manifest::Manifest;
 use crate::retention::{Piece, age_of};
 
 impl Machine {
@@ -45,28 +44,16 @@ impl Machine {
         self.head.segment.min(self.synced)
     }
 
-    /// The low watermark that retention asks for, if it asks for any, at most `until`. What is in the object store only
-    /// counts with the rest.
-    pub(crate) fn retention_cut(
-        &self,
-        manifest: &Manifest,
-        until: Offset,
-        now: Timestamp,
-    ) -> Option<Offset> {
-        let remote =
-            manifest.remote.iter().filter(|remote| !remote.is_local && remote.end > self.low);
-        let remote = remote.map(|remote| Piece {
-            end: remote.end,
-            bytes: remote.bytes,
-            append_max: remote.append_max,
-        });
+    /// The low watermark that retention asks for, if it asks for any, at most `until`. A closed segment counts once, whether
+    /// it is in the directory, in the object store, or in both.
+    pub(crate) fn retention_cut(&self, until: Offset, now: Timestamp) -> Option<Offset> {
         let closed = self.closed.iter().map(|closed| Piece {
             end: closed.end,
             bytes: closed.end_position.get(),
             append_max: closed.append_max,
         });
         let head = self.head.position.get();
-        self.settings.life.retention.cut(remote.chain(closed), head, until, now)
+        self.settings.life.retention.cut(closed, head, until, now)
     }
 
     /// Whether a closed segment has no record any more: it was written when the log was truncated behind all of it.

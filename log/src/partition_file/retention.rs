@@ -83,7 +83,7 @@ impl Partition {
         let shell = &self.shell;
         let Some(files) = &shell.files else { return Ok(0) };
         let until = self.removable_until();
-        let cut = shell.machine.borrow().retention_cut(&files.manifest.get(), until, now);
+        let cut = shell.machine.borrow().retention_cut(until, now);
         let low = self.watermarks().low;
         let cut = cut.map_or(low, |cut| cut.max(low));
         if cut == low && !shell.machine.borrow().holds_gone() {

@@ -11,6 +11,7 @@ mod retention;
 mod retention_model;
 mod scrub;
 mod simulated;
+mod tiered_life;
 mod tiering;
 mod tiering_deaths;
 mod tree;
