@@ -1,11 +1,13 @@
 //! The swap: one new segment takes the place of its neighbours.
 
+use std::ops::Range;
+
 use pyralog_runtime::{IoError, file};
 
 use super::super::background::checkpoint_now;
 use super::super::{Files, Shell};
 use crate::ids::Offset;
-use crate::manifest::{SWAP_NAME, Swap};
+use crate::manifest::{Manifest, SWAP_NAME, Swap};
 use crate::mark::Incarnation;
 use crate::partition::Closed;
 use crate::recovery::scan::Opening;
@@ -28,7 +30,8 @@ impl Shell {
         NewSegment { log, partition, epoch, base, incarnation, segment_bytes }
     }
 
-    /// Puts what was written in the place of the group. False if one of that went meanwhile: then the new file is thrown away.
+    /// Puts what was written in the place of the group. False if one of that went meanwhile, or is in the object store now: then
+    /// the new file is thrown away.
     ///
     /// # Errors
     /// If the file system fails. The partition serves what its files hold; what is unfinished the next run finishes, or
@@ -50,7 +53,16 @@ impl Shell {
         let (first, end) = bounds(group);
         assert!((closed.base, closed.end) == (first, end), "a swap that loses offsets");
         let swap = Swap { first, end, generation: closed.generation };
-        files.manifest.update(|manifest| manifest.swap = Some(swap)).await?;
+        let is_named = files.manifest.update(|manifest| {
+            // The manifest would say that the object is what the new segment is. From here on no upload gets into it.
+            let is_stored = has_stored(manifest, first..end);
+            manifest.swap = (!is_stored).then_some(swap);
+            !is_stored
+        });
+        if !is_named.await? {
+            segment_file::remove_if_there(&staged).await?;
+            return Ok(false);
+        }
         file::rename(&staged, &files.dir.join(segment_name(first))).await?;
         // Between the two nobody else runs: who opens the file finds what the machine says.
         self.take_swapped(files, group, closed);
@@ -99,6 +111,11 @@ impl Shell {
         checkpoint_now(self, files).await?;
         files.manifest.update(|manifest| manifest.swap = None).await
     }
+}
+
+/// Whether something of these offsets is in the object store.
+fn has_stored(manifest: &Manifest, offsets: Range<Offset>) -> bool {
+    manifest.remote.iter().any(|remote| remote.base < offsets.end && offsets.start < remote.end)
 }
 
 /// Where neighbours begin and end.

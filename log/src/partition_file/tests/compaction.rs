@@ -153,12 +153,12 @@ fn place(bench: &Bench) -> Bench {
 }
 
 /// As fast as it goes.
-const fn unpaced() -> Pace {
+pub(super) const fn unpaced() -> Pace {
     Pace::new(1 << 50)
 }
 
 /// Whatever there is, at once; the memory holds so many keys.
-fn policy(keys: usize, tombstones: Duration) -> Policy {
+pub(super) fn policy(keys: usize, tombstones: Duration) -> Policy {
     let memory_bytes = keys * 32;
     Policy { lag: Duration::ZERO, tombstones, dirty_percent: 0, memory_bytes }
 }

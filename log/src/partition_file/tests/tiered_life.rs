@@ -1,9 +1,15 @@
 //! What retention and compaction do to a log of which segments lie in the object store.
 
+use std::collections::BTreeMap;
+
+use super::compaction::{policy, unpaced};
 use super::harness::{Bench, on_core};
-use super::simulated::append_until;
+use super::keys::{key, keyed};
+use super::simulated::{Host, append_until};
 use super::tiering::{RECORDS, settle, tier_of, tiered};
 use super::*;
+use crate::batch::{Codec, Decoder, Items};
+use crate::pace::Pace;
 use crate::remote::memory::MemoryStore;
 
 #[test]
@@ -26,4 +32,74 @@ fn what_is_in_the_store_only_counts_once_for_the_size_of_a_log() {
         assert_eq!(partition.retain(Timestamp::ZERO).await.unwrap(), first.end.get());
         partition.close().await;
     });
+}
+
+/// The newest record of each key that readers see: whether it has a value.
+async fn newest(partition: &Partition) -> BTreeMap<Vec<u8>, bool> {
+    let marks = partition.watermarks();
+    let (mut next, mut newest) = (marks.low, BTreeMap::new());
+    while next < marks.high {
+        let read = partition.read(next, 200_000).await.unwrap();
+        for batch in read.slices.iter().flat_map(|slice| Items::new(slice).batches()) {
+            let mut decoder = Decoder::new();
+            for row in decoder.rows(&batch.unwrap()).unwrap().iter() {
+                newest.insert(row.key.unwrap().to_vec(), row.value.is_some());
+            }
+        }
+        next = read.next_offset;
+    }
+    newest
+}
+
+/// Batches of a key each, nine to a segment; key 1 has its value at `value`, and its tombstone at `tombstone`.
+async fn append_keys(bench: &Bench, partition: &Partition, (value, tombstone): (u64, u64)) {
+    for number in 0..30 {
+        let batch = match number {
+            _ if number == value => keyed(&[key(1)], 120_000, Codec::None),
+            _ if number == tombstone => keyed(&[key(1)], 0, Codec::None),
+            _ => keyed(&[key(100 + number)], 120_000, Codec::None),
+        };
+        bench.append(partition, &batch, Durability::Synced).await.unwrap();
+    }
+    // So that what is due now was appended before.
+    time::sleep(Duration::from_millis(1)).await;
+}
+
+#[test]
+fn a_value_that_went_to_the_store_during_a_compaction_does_not_come_back() {
+    let (host, store) = (Host::new(3), MemoryStore::new());
+    let place = |bench: &Bench| {
+        bench.place("here", |config| {
+            config.tail_bytes = 0;
+            config.tiering.is_on = true;
+            config.tiering.local_bytes = 1;
+        })
+    };
+    assert!(host.live(|bench, _| {
+        let (bench, store) = (place(&bench), store.clone());
+        async move {
+            let (partition, _) = bench.open_in(&tier_of(&store)).await;
+            append_keys(&bench, &partition, (1, 12)).await;
+            let compacting = partition.clone();
+            let compacting = pyralog_runtime::spawn(async move {
+                compacting.compact(&policy(1000, Duration::ZERO), &Pace::new(1 << 20)).await
+            });
+            while partition.compaction_stats().read_bytes == 0 {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+            partition.tier(&unpaced()).await.unwrap();
+            assert_eq!(partition.tier_use().remote_only, 1);
+            compacting.await.unwrap().unwrap();
+            assert_ne!(newest(&partition).await.get(&key(1)), Some(&true));
+        }
+    }));
+    assert!(host.live(|bench, _| {
+        let (bench, store) = (place(&bench), store.clone());
+        async move {
+            let (partition, report) = bench.open_in(&tier_of(&store)).await;
+            assert_eq!(report.damaged, vec![]);
+            assert_ne!(newest(&partition).await.get(&key(1)), Some(&true));
+            partition.close().await;
+        }
+    }));
 }
