@@ -22,7 +22,7 @@ use crate::compaction::sift::{Sift, Stays, Tally};
 use crate::compaction::{self, CompactionStats, PROGRESS_NAME, Policy};
 use crate::durability::Durability;
 use crate::ids::{Offset, Timestamp};
-use crate::limits::{READ_BYTES_MAX, SMALL_FILE_BYTES_MAX};
+use crate::limits::{PREALLOCATE_STEP_MAX, READ_BYTES_MAX, SMALL_FILE_BYTES_MAX};
 use crate::manifest::SWAP_NAME;
 use crate::pace::Pace;
 use crate::partition::{Closed, FilePlan, Phase, ReadError};
@@ -39,6 +39,13 @@ pub enum CompactError {
     Write(SegmentWriteError),
     /// The file system fails.
     Io(IoError),
+    /// What is written beside the segments that it replaces would not leave enough space to appends.
+    NoSpace {
+        /// Bytes that have to be free.
+        needed: u64,
+        /// Bytes that are.
+        free: u64,
+    },
 }
 
 impl std::fmt::Display for CompactError {
@@ -47,6 +54,10 @@ impl std::fmt::Display for CompactError {
             Self::Read(error) => write!(formatter, "not compacted: {error}"),
             Self::Write(error) => write!(formatter, "what stays was not written: {error}"),
             Self::Io(error) => error.fmt(formatter),
+            Self::NoSpace { needed, free } => write!(
+                formatter,
+                "not compacted: {free} bytes of the disk are free and {needed} have to be; free space, and the next round goes on"
+            ),
         }
     }
 }
@@ -57,6 +68,7 @@ impl std::error::Error for CompactError {
             Self::Read(error) => Some(error),
             Self::Write(error) => Some(error),
             Self::Io(error) => Some(error),
+            Self::NoSpace { .. } => None,
         }
     }
 }
@@ -317,13 +329,36 @@ impl Run<'_> {
             }
             sift.tally = before;
         }
-        let path = self.files.dir.join(SWAP_NAME);
+        let rewritten = self.rewrite(group, sift).await;
+        let is_named = self.files.manifest.get().swap.is_some();
+        if rewritten.is_err() && !is_named {
+            // It may be the disk that is full. Err: the next run removes it.
+            segment_file::remove_if_there(&self.files.dir.join(SWAP_NAME)).await.ok();
+        }
+        rewritten
+    }
+
+    /// Puts one segment in the place of neighbours.
+    async fn rewrite(
+        &mut self,
+        group: &[Closed],
+        sift: &mut Sift<'_>,
+    ) -> Result<Ended, CompactError> {
+        self.require_space(group).await?;
         let Some(written) = self.write(group, sift).await? else {
-            segment_file::remove_if_there(&path).await?;
+            segment_file::remove_if_there(&self.files.dir.join(SWAP_NAME)).await?;
             return Ok(Ended::Stopped);
         };
         let is_swapped = self.shell.swap(self.files, group, written).await?;
         Ok(if is_swapped { Ended::Through } else { Ended::Stopped })
+    }
+
+    /// Refuses to begin what would take the last space from appends: nobody waits for compaction.
+    async fn require_space(&self, group: &[Closed]) -> Result<(), CompactError> {
+        let most: u64 = group.iter().map(|closed| closed.end_position.get()).sum();
+        let needed = most + PREALLOCATE_STEP_MAX;
+        let free = file::free_space(&self.files.dir).await?;
+        if free < needed { Err(CompactError::NoSpace { needed, free }) } else { Ok(()) }
     }
 
     /// Writes what stays of neighbours as one segment. `None` if one of them went meanwhile, or the partition closes.

@@ -11,7 +11,7 @@ use crate::manifest::{Manifest, SWAP_NAME, Swap};
 use crate::mark::Incarnation;
 use crate::partition::Closed;
 use crate::recovery::scan::Opening;
-use crate::segment::{FilePosition, index_name, segment_name};
+use crate::segment::{FilePosition, index_name, parse_segment_name, segment_name};
 use crate::segment_file;
 use crate::segment_writer::{NewSegment, Written};
 
@@ -76,9 +76,6 @@ impl Shell {
         for gone in &group[1..] {
             self.remove(files, gone).await?;
         }
-        // Before the manifest forgets why they went: what is not synced on both ends may come back.
-        file::sync_dir(&files.recycle).await?;
-        file::sync_dir(&files.dir).await?;
         self.finish_swap(files).await?;
         drop(turn);
         Ok(true)
@@ -102,11 +99,22 @@ impl Shell {
         self.compaction.borrow_mut().stats.replaced_segments += group.len() as u64;
     }
 
-    /// Lets the manifest forget the swap, once the checkpoint knows what came of it.
+    /// Lets the manifest forget the swap, once nothing that was replaced is there or can come back, and the checkpoint knows
+    /// what came of it. Also of one that broke off: whatever it had not done is done.
     pub(super) async fn finish_swap(&self, files: &Files) -> Result<(), IoError> {
-        let is_swapping = files.manifest.get().swap.is_some();
-        if !is_swapping {
-            return Ok(());
+        let Some(swap) = files.manifest.get().swap else { return Ok(()) };
+        let is_made = |closed: &Closed| closed.generation == swap.generation;
+        let is_made = self.machine.borrow().closed().iter().any(is_made);
+        if is_made {
+            for entry in file::list_dir(&files.dir).await? {
+                let base = parse_segment_name(&entry.name);
+                if base.is_some_and(|base| swap.first < base && base < swap.end) {
+                    segment_file::remove_if_there(&files.dir.join(&entry.name)).await?;
+                }
+            }
+            // Before the manifest forgets why they went: what is not synced on both ends may come back.
+            file::sync_dir(&files.recycle).await?;
+            file::sync_dir(&files.dir).await?;
         }
         checkpoint_now(self, files).await?;
         files.manifest.update(|manifest| manifest.swap = None).await

@@ -15,7 +15,7 @@ use crate::manifest::SWAP_NAME;
 use crate::pace::Pace;
 
 /// What one record was: its key, and the byte that its value is made of.
-type Kept = (Option<u8>, Option<u8>);
+pub(super) type Kept = (Option<u8>, Option<u8>);
 
 /// What a batch is made of, and whether it is one of a session.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ struct Sent {
 
 /// Everything that was ever appended, and what is needed to go on.
 #[derive(Clone, Debug, Default)]
-struct Model {
+pub(super) struct Model {
     log: BTreeMap<u64, Kept>,
     /// The batches of the session: what was sent, and where it went.
     session: Vec<(Vec<u8>, Offset)>,
@@ -70,7 +70,7 @@ impl Model {
 
     /// What readers see is right: every offset is accounted for, what is there is what was appended, and nothing is missing
     /// that must not be.
-    async fn check(&self, partition: &Partition) -> BTreeMap<u64, Kept> {
+    pub(super) async fn check(&self, partition: &Partition) -> BTreeMap<u64, Kept> {
         let marks = partition.watermarks();
         let (mut found, mut next) = (BTreeMap::new(), marks.low);
         while next < marks.high {
@@ -273,12 +273,18 @@ fn history() -> Vec<Sent> {
 
 async fn filled(bench: &Bench) -> (Partition, Model) {
     let (partition, _) = bench.open().await;
+    let model = fill(bench, &partition).await;
+    (partition, model)
+}
+
+/// Appends the history, of which tombstones may go.
+pub(super) async fn fill(bench: &Bench, partition: &Partition) -> Model {
     let mut model = Model { cleared: true, ..Model::default() };
     for sent in history() {
-        model.append(bench, &partition, &sent).await;
+        model.append(bench, partition, &sent).await;
     }
     time::sleep(Duration::from_millis(1)).await;
-    (partition, model)
+    model
 }
 
 #[test]

@@ -22,6 +22,10 @@ impl Broken {
         self.0.set(Some(place));
     }
 
+    pub(super) fn heal(&self) {
+        self.0.set(None);
+    }
+
     fn strikes(&self, path: &Path) -> bool {
         self.0.get().is_some_and(|place| path.to_string_lossy().ends_with(place))
     }

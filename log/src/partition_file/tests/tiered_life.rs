@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::compaction::{policy, unpaced};
+use super::compaction::{fill, policy, unpaced};
 use super::harness::{Bench, on_core};
 use super::keys::{key, keyed};
 use super::simulated::{Host, append_until};
 use super::tiering::{RECORDS, settle, tier_of, tiered};
 use super::*;
 use crate::batch::{Codec, Decoder, Items};
+use crate::manifest::SWAP_NAME;
 use crate::pace::Pace;
 use crate::remote::memory::MemoryStore;
 
@@ -99,6 +100,74 @@ fn a_value_that_went_to_the_store_during_a_compaction_does_not_come_back() {
             let (partition, report) = bench.open_in(&tier_of(&store)).await;
             assert_eq!(report.damaged, vec![]);
             assert_ne!(newest(&partition).await.get(&key(1)), Some(&true));
+            partition.close().await;
+        }
+    }));
+}
+
+#[test]
+fn a_swap_that_broke_off_is_finished_before_it_is_forgotten() {
+    for seed in 0..16 {
+        let host = Host::new(seed);
+        let place = |bench: &Bench| bench.place("here", |config| config.tail_bytes = 0);
+        assert!(host.live(|bench, broken| {
+            let bench = place(&bench);
+            async move {
+                let (partition, _) = bench.open().await;
+                append_keys(&bench, &partition, (10, 20)).await;
+                let changes = Changes { segment_bytes: 64 << 20, ..bench.changes() };
+                partition.alter(changes).await.unwrap();
+                broken.at("recycle");
+                let failed = partition.compact(&policy(1000, Duration::ZERO), &unpaced()).await;
+                assert!(failed.is_err(), "the directory cannot be synced");
+                broken.heal();
+                partition.compact(&policy(1000, Duration::ZERO), &unpaced()).await.unwrap();
+                assert_eq!(partition.shell.files.as_ref().unwrap().manifest.get().swap, None);
+                assert_ne!(newest(&partition).await.get(&key(1)), Some(&true));
+            }
+        }));
+        host.lose_power();
+        assert!(host.live(|bench, _| {
+            let bench = place(&bench);
+            async move {
+                let (partition, report) = bench.open().await;
+                assert_eq!(report.damaged, vec![]);
+                let closed = partition.shell.machine.borrow().closed().to_vec();
+                let overlap = closed.windows(2).find(|pair| pair[1].base < pair[0].end);
+                assert_eq!(overlap, None, "seed {seed}: what was replaced came back");
+                assert_ne!(newest(&partition).await.get(&key(1)), Some(&true), "seed {seed}");
+                partition.close().await;
+            }
+        }));
+    }
+}
+
+#[test]
+fn a_run_of_compaction_takes_no_space_that_appends_need_and_gives_back_what_it_took() {
+    let host = Host::new(9);
+    let (sim, node) = (Rc::clone(&host.sim), host.node);
+    assert!(host.live(|bench, broken| {
+        let (bench, sim) = (bench.place("here", |config| config.tail_bytes = 0), Rc::clone(&sim));
+        async move {
+            let (partition, _) = bench.open().await;
+            let model = fill(&bench, &partition).await;
+            let before = sim.used_space(node);
+            let policy = policy(1000, Duration::ZERO);
+            broken.at(SWAP_NAME);
+            sim.set_disk_capacity(node, Some(before + (8 << 20)));
+            let failed = partition.compact(&policy, &unpaced()).await;
+            assert!(matches!(failed, Err(CompactError::NoSpace { .. })), "{failed:?}");
+            assert_eq!(partition.compaction_stats().written_bytes, 0);
+            sim.set_disk_capacity(node, None);
+            sim.set_file_size_limit(node, Some(100 << 10));
+            let failed = partition.compact(&policy, &unpaced()).await;
+            assert!(matches!(failed, Err(CompactError::Io(_))), "{failed:?}");
+            assert!(!file::exists(bench.dir().join(SWAP_NAME)).await.unwrap(), "half of a segment");
+            sim.set_file_size_limit(node, None);
+            broken.heal();
+            partition.compact(&policy, &unpaced()).await.unwrap();
+            assert!(partition.compaction_stats().written_bytes > 0);
+            model.check(&partition).await;
             partition.close().await;
         }
     }));
