@@ -64,6 +64,11 @@ pub(super) fn partition(
     let number = PartitionId::new(target.partition);
     let reader =
         client.stored(&target.name, number, offset(target.low)).map_err(|error| explain(&error))?;
+    // Logs are copied one after another: this one may have been deleted since it was described, and its name been taken.
+    if reader.log().1.get() != target.log {
+        return Err(Failure::failed(format!("another log is called {} now", target.name))
+            .hint("run the command again: it copies the log that has the name now"));
+    }
     let mut copying = Copying { target, folder, reader, backup, part, position: target.low };
     copying.go_on_from(end)?;
     copied.kept += copying.position.saturating_sub(target.low);
@@ -315,4 +320,67 @@ fn last_id_ms(header: &BatchHeader) -> u64 {
     let records = header.next_offset().since(header.owner.base_offset);
     let last = ScarabId::from_raw(header.owner.scarab_base).nth(records);
     last.map_or(0, ScarabId::time_unix_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use pyralog_client::{ClientConfig, Durability, LogConfig, LogStorage, ProducerConfig, Record};
+    use pyralog_shard::{DataConfig, Server, ServerConfig};
+
+    use super::*;
+    use crate::args::ColorWhen;
+    use crate::output::Output;
+
+    fn serve() -> (Server, Client) {
+        let mut config = ServerConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            shards: 1,
+            pin: false,
+            data: DataConfig::MemoryOnly { max_memory: 1 << 30 },
+            http: None,
+            ..ServerConfig::default()
+        };
+        config.memory.io_bytes = 8 << 20;
+        let server = Server::start(config).unwrap();
+        let address = server.addresses().listen.to_string();
+        let client = Client::connect([address], ClientConfig::default()).unwrap();
+        (server, client)
+    }
+
+    /// Makes the log `events` with one record; returns its id.
+    fn make(client: &Client) -> u64 {
+        let config = LogConfig {
+            partitions: 1,
+            storage: LogStorage::Memory,
+            durability: Durability::Memory,
+            ..LogConfig::default()
+        };
+        let id = client.create_log("events", config).unwrap().id;
+        let mut producer = client.producer("events", ProducerConfig::default()).unwrap();
+        let delivery = producer.send(Record::new(b"x")).unwrap();
+        producer.flush().unwrap();
+        delivery.wait().unwrap();
+        id.get()
+    }
+
+    #[test]
+    fn a_log_that_has_taken_the_name_of_another_is_not_copied_for_it() {
+        let ((server, client), place) = (serve(), tempfile::tempdir().unwrap());
+        let before = make(&client);
+        client.delete_log("events").unwrap();
+        let now = make(&client);
+        let copy = |log| {
+            let name = "events".to_owned();
+            let target = Target { log, name, partition: 0, low: 0, high: 1 };
+            let output = Output::new(false, ColorWhen::Never);
+            let progress = &mut Progress::start(output, "backup", None, true);
+            partition(&client, &target, (place.path(), None), (&mut Copied::default(), progress))
+        };
+        assert_eq!(copy(now).unwrap().high, 1);
+        let refused = copy(before).unwrap_err();
+        assert!(refused.message().contains("events"), "{refused}");
+        drop((client, server));
+    }
 }

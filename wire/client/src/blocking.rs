@@ -18,6 +18,7 @@ use pyralog_wire::{LogChanges, LogConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::config::{ClientConfig, ConsumerConfig, ProducerConfig, StartFrom};
+use crate::directory::ClusterId;
 use crate::error::ClientError;
 use crate::record::Record;
 use crate::{FetchedBatch, LatestRecord, ProducerStats, RecordMetadata, ServerInfo, Stored};
@@ -401,6 +402,12 @@ pub struct StoredReader {
 }
 
 impl StoredReader {
+    /// See [`crate::StoredReader::log`].
+    #[must_use]
+    pub const fn log(&self) -> (ClusterId, LogId) {
+        self.inner.log()
+    }
+
     /// See [`crate::StoredReader::next`].
     ///
     /// # Errors
