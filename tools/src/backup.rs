@@ -76,9 +76,10 @@ fn backup(session: &Session, args: &BackupArgs, dir: &Path) -> Result<(), Failur
     if let Some(known) = &known
         && !args.log.is_empty()
     {
-        // The others stay as they were.
-        let named: BTreeSet<u64> = logs.iter().map(|log| log.id.get()).collect();
-        manifest.logs.extend(known.logs.iter().filter(|log| !named.contains(&log.id)).cloned());
+        // The others stay as they were, but for those that are gone: another log has their name.
+        let named: BTreeSet<&String> = logs.iter().map(|log| &log.name).collect();
+        let others = known.logs.iter().filter(|log| !named.contains(&log.name));
+        manifest.logs.extend(others.cloned());
     }
     manifest.logs.sort_by_key(|log| log.id);
     manifest.counters = counters(&connected)?;
@@ -132,12 +133,21 @@ fn open(dir: &Path, cluster: u64) -> Result<(FileLock, Option<Manifest>), Failur
             )));
         }
     };
+    let manifest = Manifest::read(dir)?;
+    if let Some(found) = manifest.as_ref().filter(|found| found.cluster != cluster) {
+        return Err(Failure::failed(format!(
+            "the manifest in {} is of cluster {}, and this server is of cluster {cluster}",
+            dir.display(),
+            found.cluster
+        ))
+        .hint("ids of logs belong to a cluster: choose another directory for this one"));
+    }
     if of.is_none() {
         let path = dir.join(CLUSTER_NAME);
         blocking::write_atomic(&path, "cluster.new", format!("{cluster}\n").as_bytes())
             .map_err(|error| failed("write", &path, &error))?;
     }
-    Ok((lock, Manifest::read(dir)?))
+    Ok((lock, manifest))
 }
 
 /// The logs to take, with the watermarks that the backup goes by.

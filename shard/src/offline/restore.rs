@@ -23,7 +23,7 @@ use pyralog_wire::LogConfig;
 use pyralog_wire::message::CounterConfig;
 
 use super::{Nobody, OfflineError, on_a_core, partition_folder};
-use crate::catalog::{Command, LogEntry};
+use crate::catalog::{Catalog, Command, LogEntry};
 use crate::catalog_log::{SEGMENT_BYTES, command_batch};
 use crate::counters::mode_of;
 use crate::data_dir::{Foundation, Identity, OBELISK_FOLDER, SCARAB_FOLDER};
@@ -138,6 +138,7 @@ pub fn restore(data: &Path, order: RestoreOrder) -> Result<Outcome<Restored>, Of
 
 async fn fill(data: &Path, order: &RestoreOrder) -> Outcome<Restored> {
     let mut restored = Restored::default();
+    let commands = commands(&order.logs).map_err(failed("the catalog"))?;
     for log in &order.logs {
         for partition in &log.partitions {
             let (bytes, damaged) = fill_partition(data, log, partition).await.map_err(failed(
@@ -159,7 +160,7 @@ async fn fill(data: &Path, order: &RestoreOrder) -> Outcome<Restored> {
     raise(&data.join(SCARAB_FOLDER), "shard-0", (Options::default().mode, mark))
         .await
         .map_err(failed("the mark of ids"))?;
-    fill_catalog(data, order).await.map_err(failed("the catalog"))?;
+    fill_catalog(data, &commands).await.map_err(failed("the catalog"))?;
     Ok(restored)
 }
 
@@ -220,9 +221,8 @@ async fn fill_partition(
     Ok((bytes, report.damaged.len() as u64))
 }
 
-/// Writes the commands that make the logs, with the ids that they had. What was deleted before is made and deleted again: an
-/// id is a place in the order of creations.
-async fn fill_catalog(data: &Path, order: &RestoreOrder) -> Result<(), String> {
+/// Writes the commands that make the logs.
+async fn fill_catalog(data: &Path, commands: &[Command]) -> Result<(), String> {
     let storage = Storage::Durable { dir: data.join("catalog"), recycle: recycle_folder(data, 0) };
     let config = PartitionConfig {
         segment_bytes: SEGMENT_BYTES,
@@ -230,7 +230,6 @@ async fn fill_catalog(data: &Path, order: &RestoreOrder) -> Result<(), String> {
     };
     let opened = Partition::open(config, Rc::new(Nobody)).await;
     let (partition, _) = opened.map_err(|error| error.to_string())?;
-    let commands = commands(&order.logs)?;
     for some in commands.chunks(COMMANDS_AT_ONCE) {
         for command in some {
             let now = Timestamp::new(time::unix_us());
@@ -247,8 +246,16 @@ async fn fill_catalog(data: &Path, order: &RestoreOrder) -> Result<(), String> {
     Ok(())
 }
 
+/// The commands that make the logs with the ids that they had. What was deleted before is made and deleted again: an id is a
+/// place in the order of creations. A command that a catalog refuses would move the ids of all that come after it.
 fn commands(logs: &[RestoreLog]) -> Result<Vec<Command>, String> {
     let (mut commands, mut next) = (Vec::new(), LogId::new(1));
+    let mut catalog = Catalog::default();
+    let mut push = |command: Command| {
+        catalog.apply(&command).map_err(|refusal| refusal.to_string())?;
+        commands.push(command);
+        Ok::<_, String>(())
+    };
     for log in logs {
         let LogEntry { id, name, config, created } = &log.entry;
         if *id < next {
@@ -257,10 +264,11 @@ fn commands(logs: &[RestoreLog]) -> Result<Vec<Command>, String> {
         for missing in next.get()..id.get() {
             let name = format!("deleted-before-the-backup-{missing}");
             let config = LogConfig::default();
-            commands.push(Command::Create { name, config, created: *created });
-            commands.push(Command::Delete { id: LogId::new(missing) });
+            push(Command::Create { name, config, created: *created })?;
+            push(Command::Delete { id: LogId::new(missing) })?;
         }
-        commands.push(Command::Create { name: name.clone(), config: *config, created: *created });
+        let create = Command::Create { name: name.clone(), config: *config, created: *created };
+        push(create).map_err(|refusal| format!("log {name}: {refusal}"))?;
         next = LogId::new(id.get() + 1);
     }
     Ok(commands)

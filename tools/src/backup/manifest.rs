@@ -9,11 +9,13 @@
 //! What it does not name is no part of the backup. How a log is configured stands in it as the command of the catalog that
 //! creates it, so that a backup is read by whoever reads a catalog of its time.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use pyralog_runtime::file::blocking;
 use pyralog_shard::catalog::{self, Command};
+use pyralog_wire::LogStorage;
 use pyralog_wire::message::CounterMode;
 use serde::{Deserialize, Serialize};
 
@@ -179,8 +181,12 @@ impl Manifest {
         if !self.logs.windows(2).all(|pair| pair[0].id < pair[1].id) {
             return Err("its logs are not in order".to_owned());
         }
+        let mut names = BTreeSet::new();
         for log in &self.logs {
-            log.create()?;
+            log.check()?;
+            if !names.insert(&log.name) {
+                return Err(format!("two of its logs are called {}", log.name));
+            }
             for partition in &log.partitions {
                 partition.check().map_err(|problem| {
                     format!("{} partition {}: {problem}", log.name, partition.partition)
@@ -194,11 +200,31 @@ impl Manifest {
     pub(crate) fn totals(&self) -> (u64, u64) {
         let partitions = self.logs.iter().flat_map(|log| &log.partitions);
         let files = partitions.flat_map(|partition| &partition.files);
-        files.fold((0, 0), |(bytes, records), file| (bytes + file.bytes, records + file.records))
+        files.fold((0_u64, 0_u64), |(bytes, records), file| {
+            (bytes.saturating_add(file.bytes), records.saturating_add(file.records))
+        })
     }
 }
 
 impl LogBackup {
+    /// Whether it has the name and the partitions of the log that its command makes.
+    fn check(&self) -> Result<(), String> {
+        let Command::Create { name, config, .. } = self.create()? else {
+            return Err(format!("log {} has no configuration", self.name));
+        };
+        let count = match config.storage {
+            LogStorage::Durable => config.partitions,
+            LogStorage::Memory => 0,
+        };
+        if name != self.name || !self.partitions.iter().map(|one| one.partition).eq(0..count) {
+            return Err(format!(
+                "log {} is not the one of its configuration: `{name}` with {count} partitions",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
     /// The command that creates it.
     ///
     /// # Errors

@@ -184,6 +184,33 @@ fn another_cluster_and_another_history_are_refused() {
     verify(&data.path().join("mine")).failed(1);
 }
 
+#[test]
+fn a_backup_of_some_logs_lets_go_of_those_whose_names_they_have_taken() {
+    let data = tempfile::tempdir().unwrap();
+    let (directory, home) = (data.path().join("backup"), data.path().join("restored"));
+    let served = Served::fresh();
+    let write = |log: &str, text: &str| {
+        served.run(&["log", "create", log, "-p", "1"]).text();
+        served.run_with(&["produce", log], text.as_bytes()).text();
+    };
+    write("events", "old\n");
+    write("kept", "kept\n");
+    backup(&served, &directory, &[]).json();
+    served.run(&["log", "delete", "events", "--yes"]).text();
+    write("events", "new\n");
+    write("other", "other\n");
+    let some = backup(&served, &directory, &["--log", "events", "--log", "other"]).json();
+    assert_eq!((count(&some, "logs"), count(&some, "leftover_files")), (3, 1));
+    served.stop();
+
+    run(&["restore", path(&directory), "--data-dir", path(&home)]).text();
+    let served = Served::start(&home, &[]);
+    for (log, expected) in [("events", "new\n"), ("kept", "kept\n"), ("other", "other\n")] {
+        let found = served.run(&["consume", log, "--from", "earliest"]).text();
+        assert_eq!(found, expected, "of {log}");
+    }
+}
+
 /// The logs and the catalog of a data directory that no server has; the sparse files of its ids are made again.
 fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

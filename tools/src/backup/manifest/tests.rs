@@ -87,6 +87,22 @@ fn a_manifest_that_leaves_offsets_out_is_refused() {
 }
 
 #[test]
+fn a_manifest_whose_logs_no_catalog_could_hold_is_refused() {
+    let broken = |change: fn(&mut Vec<LogBackup>)| {
+        let mut manifest = manifest();
+        change(&mut manifest.logs);
+        Manifest::decode(&manifest.encode()).err().unwrap_or_default()
+    };
+    let twice = broken(|logs| logs.push(LogBackup { id: 4, ..logs[0].clone() }));
+    assert!(twice.contains("two of its logs are called events"), "{twice}");
+    let renamed = broken(|logs| "other".clone_into(&mut logs[0].name));
+    assert!(renamed.contains("is not the one of its configuration"), "{renamed}");
+    assert_ne!(broken(|logs| logs[0].partitions.clear()), "");
+    assert_ne!(broken(|logs| logs[0].partitions[0].partition = 1), "");
+    assert_ne!(broken(|logs| logs[0].partitions.extend_from_within(..)), "");
+}
+
+#[test]
 fn a_later_version_is_called_one() {
     let text = String::from_utf8(manifest().encode()).unwrap();
     let later = text.replace("PYRALOG-BACKUP 1", "PYRALOG-BACKUP 2");
