@@ -11,6 +11,8 @@
 mod disk;
 #[path = "crash/full.rs"]
 mod full;
+#[path = "crash/life.rs"]
+mod life;
 #[path = "crash/namespace.rs"]
 mod namespace;
 #[path = "crash/nodes.rs"]

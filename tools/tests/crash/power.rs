@@ -135,7 +135,12 @@ impl Act {
         let synced = Some(Durability::Synced);
         let start = |(log, partitions): (String, u32), range: Range<u64>, durability| {
             let failures = if range == KEPT { Failures::Fatal } else { Failures::Expected };
-            let writer = |partition| Writer { partition, first: range.start, durability, failures };
+            let writer = |partition| Writer {
+                first: range.start,
+                durability,
+                failures,
+                ..Writer::of(partition)
+            };
             let writers: Vec<_> = (0..partitions).map(writer).collect();
             let workload = Workload::with_writers(address, &log, &writers);
             Some(Running { log, partitions: partitions as usize, range, workload })

@@ -36,6 +36,8 @@ pub(crate) struct Writer {
     /// What its acknowledgements mean, if not what the log says.
     pub(crate) durability: Option<Durability>,
     pub(crate) failures: Failures,
+    /// How many keys its records have, 0 for none.
+    pub(crate) keys: u64,
 }
 
 /// What a writer makes of a record that it cannot deliver.
@@ -50,7 +52,12 @@ pub(crate) enum Failures {
 impl Writer {
     /// One that numbers from zero and writes at the level of the log, and whose every record has to get through.
     pub(crate) fn of(partition: u32) -> Self {
-        Self { partition, first: 0, durability: None, failures: Failures::Fatal }
+        Self { partition, first: 0, durability: None, failures: Failures::Fatal, keys: 0 }
+    }
+
+    /// The same, of records with so many keys.
+    pub(crate) fn keyed(partition: u32, keys: u64) -> Self {
+        Self { keys, ..Self::of(partition) }
     }
 }
 
@@ -88,7 +95,7 @@ impl Workload {
             let counts = Arc::clone(&counts);
             let producer = writer.producer(address, log);
             std::thread::spawn(move || {
-                write(producer, writer.first, &stopping, |outcome| {
+                write(producer, writer, &stopping, |outcome| {
                     if outcome.is_ok() {
                         counts[index].fetch_add(1, Ordering::Relaxed);
                         // The main thread counts only while it waits.
@@ -139,27 +146,38 @@ impl Writer {
     }
 }
 
+/// Key of record `number` where there are so many keys: some come all the time, some almost never.
+pub(crate) fn key(number: u64, keys: u64) -> Option<u64> {
+    (keys > 0).then(|| {
+        let mut rng = fastrand::Rng::with_seed(!number);
+        let most = rng.u64(1..=keys);
+        rng.u64(..most)
+    })
+}
+
 /// Content of record `number`: the number, and what nobody makes of another one, a different length each.
-fn value(number: u64) -> Vec<u8> {
+pub(crate) fn value(number: u64) -> Vec<u8> {
     let mut value = vec![0; 8 + usize::try_from(number * 37 % 1000).unwrap()];
     fastrand::Rng::with_seed(number).fill(&mut value[8..]);
     value[..8].copy_from_slice(&number.to_le_bytes());
     value
 }
 
-/// Sends `first` and what follows until told to stop, and waits for every outcome. Returns how many that were.
+/// Sends its first record and what follows until told to stop, and waits for every outcome. Returns how many that were.
 fn write(
     mut producer: Producer,
-    first: u64,
+    writer: Writer,
     stopping: &AtomicBool,
     mut settled: impl FnMut(Result<RecordMetadata, ClientError>),
 ) -> u64 {
     let mut in_flight = VecDeque::new();
-    let mut next = first;
+    let mut next = writer.first;
     loop {
         let stop = stopping.load(Ordering::Relaxed);
         if !stop {
-            in_flight.push_back(producer.send(Record::new(&value(next))).unwrap());
+            let (value, key) = (value(next), key(next, writer.keys).map(u64::to_le_bytes));
+            let key = key.as_ref().map(|key| &key[..]);
+            in_flight.push_back(producer.send(Record { key, ..Record::new(&value) }).unwrap());
             next += 1;
         }
         let mut full = in_flight.len() >= IN_FLIGHT_MAX;
@@ -170,7 +188,7 @@ fn write(
             full = false;
         }
         if stop {
-            return next - first;
+            return next - writer.first;
         }
     }
 }
