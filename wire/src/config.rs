@@ -171,7 +171,8 @@ pub struct LogChanges {
     pub compaction_lag_ms: Option<u64>,
     /// The new [`Compaction::tombstone_ms`].
     pub tombstone_ms: Option<u64>,
-    /// Whether segments go to the object store from now on. Those that are there stay.
+    /// Whether segments go to the object store from now on. Those that are there stay. Without, there is no local retention
+    /// any more.
     pub is_tiered: Option<bool>,
 }
 

@@ -33,11 +33,16 @@ pub struct Compaction {
 
 impl Retention {
     pub(super) fn changed(self, changes: &LogChanges) -> Self {
+        // Without the store nothing may go early: the bounds of the files go with it.
+        let (local_age_ms, local_bytes) = match changes.is_tiered {
+            Some(false) => (0, 0),
+            _ => (self.local_age_ms, self.local_bytes),
+        };
         Self {
             age_ms: changes.retention_ms.unwrap_or(self.age_ms),
             bytes: changes.retention_bytes.unwrap_or(self.bytes),
-            local_age_ms: changes.local_retention_ms.unwrap_or(self.local_age_ms),
-            local_bytes: changes.local_retention_bytes.unwrap_or(self.local_bytes),
+            local_age_ms: changes.local_retention_ms.unwrap_or(local_age_ms),
+            local_bytes: changes.local_retention_bytes.unwrap_or(local_bytes),
         }
     }
 }
@@ -130,4 +135,25 @@ pub(super) fn check(config: &LogConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::LocalWithoutTier);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_retention_goes_when_tiering_is_switched_off_and_cannot_be_set_without() {
+        let retention = Retention { age_ms: 9, bytes: 8, local_age_ms: 7, local_bytes: 6 };
+        let config = LogConfig { is_tiered: true, retention, ..LogConfig::default() };
+        let off = LogChanges { is_tiered: Some(false), ..LogChanges::default() };
+        let retention = Retention { local_age_ms: 0, local_bytes: 0, ..retention };
+        let untiered = LogConfig { is_tiered: false, retention, ..config };
+        assert_eq!(config.changed(&off), Ok(untiered));
+        for changes in [
+            LogChanges { local_retention_ms: Some(7), ..off },
+            LogChanges { local_retention_bytes: Some(6), ..off },
+        ] {
+            assert_eq!(config.changed(&changes), Err(ConfigError::LocalWithoutTier));
+        }
+    }
 }
