@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 use pyralog_runtime::net::{ListenOptions, Listener};
-use pyralog_runtime::{Class, Task, file, spawn, spawn_into};
+use pyralog_runtime::{Task, file, spawn};
 use pyralog_wire::message::ShardAddress;
 
 use crate::catalog::Catalog;
@@ -133,7 +133,7 @@ pub(crate) fn serve(shard: &Rc<Shard>, addresses: Vec<ShardAddress>) {
         spawn(accept::run(Rc::clone(shard), listener)).detach(); // ends when the core is quiet
     }
     spawn(watchdog::run(Rc::clone(shard))).detach(); // ends with the core
-    spawn_into(Class::Background, housekeeping::run(Rc::clone(shard))).detach(); // ends when the core is quiet
+    housekeeping::start(shard);
     scrubber::start(shard);
     tiering::start(shard);
 }

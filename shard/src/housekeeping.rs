@@ -1,8 +1,10 @@
 //! Housekeeping: what keeps the partitions of a core within their bounds, one task per core.
 //!
-//! It goes through the partitions one after another and does for each what is due, one thing at a time, so the work of
-//! the background is never more than that of one partition, however many there are; and all that reads or writes records
-//! asks the core's [`Pace`] first. Then it sleeps for `housekeeping.interval`, or until a log was altered.
+//! Two tasks per core, each of which goes through the partitions one after another: one rolls segments and removes the
+//! oldest, which takes a moment, and one compacts. A run of compaction may take hours, and a disk that fills up does not
+//! wait for it. The work of the background is never more than that of one partition, however many there are; and all that
+//! reads or writes records asks the core's [`Pace`] first. Then they sleep for `housekeeping.interval`, or until a log was
+//! altered.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,42 +14,64 @@ use pyralog_log::compaction::Policy;
 use pyralog_log::pace::Pace;
 use pyralog_log::partition::TruncateError;
 use pyralog_log::partition_file::Partition;
-use pyralog_runtime::time;
+use pyralog_runtime::channel::Listener;
+use pyralog_runtime::{Class, spawn_into, time};
 
 use crate::metrics::Counter;
 use crate::partitions::Owned;
 use crate::shard::{Phase, Shard};
 
-/// Keeps the partitions of this core, until it stops serving.
-pub(crate) async fn run(shard: Rc<Shard>) {
-    let pace = Rc::clone(&shard.pace);
-    loop {
+/// Starts to keep the partitions of this core, until it stops serving.
+pub(crate) fn start(shard: &Rc<Shard>) {
+    // Both end when the core is quiet.
+    spawn_into(Class::Background, bound(Rc::clone(shard))).detach();
+    spawn_into(Class::Background, compact_all(Rc::clone(shard))).detach();
+}
+
+/// Keeps the partitions within their bounds.
+async fn bound(shard: Rc<Shard>) {
+    while shard.phase() < Phase::Quiet {
         let due = shard.housekeeping_due.listen();
-        for owned in shard.partitions.all() {
+        for (owned, partition) in open_ones(&shard) {
+            partition.roll_if_older(shard.wall()).await;
+            retain(&shard, &owned, &partition).await;
+            pyralog_runtime::yield_if_needed().await;
             if shard.phase() >= Phase::Quiet {
                 return;
             }
-            // Err: it could not be opened; its requests are told.
-            if let Ok(partition) = owned.partition() {
-                keep(&shard, &owned, &partition, &pace).await;
-            }
-            pyralog_runtime::yield_if_needed().await;
         }
         shard.metrics.add(Counter::HousekeepingRounds, 1);
-        // Elapsed or not: a round is due, or the core stops.
-        let woken = select(due, shard.phase_changed());
-        time::timeout(shard.config.housekeeping.interval, woken).await.ok();
-        if shard.phase() >= Phase::Quiet {
-            return;
-        }
+        rest(&shard, due).await;
     }
 }
 
-/// Does for one partition what is due, in this order. Each step logs what goes wrong and leaves it to the next round.
-async fn keep(shard: &Shard, owned: &Owned, partition: &Partition, pace: &Rc<Pace>) {
-    partition.roll_if_older(shard.wall()).await;
-    retain(shard, owned, partition).await;
-    compact(shard, owned, partition, pace).await;
+/// Compacts the partitions of compacted logs.
+async fn compact_all(shard: Rc<Shard>) {
+    let pace = Rc::clone(&shard.pace);
+    while shard.phase() < Phase::Quiet {
+        let due = shard.housekeeping_due.listen();
+        for (owned, partition) in open_ones(&shard) {
+            compact(&shard, &owned, &partition, &pace).await;
+            pyralog_runtime::yield_if_needed().await;
+            if shard.phase() >= Phase::Quiet {
+                return;
+            }
+        }
+        rest(&shard, due).await;
+    }
+}
+
+/// The partitions that could be opened; the requests of others are told.
+fn open_ones(shard: &Shard) -> impl Iterator<Item = (Rc<Owned>, Partition)> + use<> {
+    let all = shard.partitions.all().into_iter();
+    all.filter_map(|owned| owned.partition().ok().map(|partition| (owned, partition)))
+}
+
+/// Resolves when the next round is due, or the core stops.
+async fn rest(shard: &Shard, due: Listener) {
+    let woken = select(due, shard.phase_changed());
+    // Err: the time is over.
+    time::timeout(shard.config.housekeeping.interval, woken).await.ok();
 }
 
 /// Takes out the records of a compacted log of which there are newer ones, if it is worth it.

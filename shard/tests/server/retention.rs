@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyralog_log::ids::{LogId, Offset, PartitionId};
 use pyralog_shard::Server;
 use pyralog_wire::message::{AlterLog, FetchFrom, TruncateLog};
-use pyralog_wire::{ErrorCode, ErrorDetail, LogChanges, Response};
+use pyralog_wire::{ErrorCode, ErrorDetail, LogChanges, LogConfig, Response};
 
 use crate::support::*;
 
@@ -86,5 +86,31 @@ fn truncation_is_answered_with_the_new_low_watermark_whichever_core_is_asked() {
     let refused = peer.ask(truncate(61), &[]).unwrap_err();
     let (low, high) = (Offset::new(60), Offset::new(60));
     assert_eq!(refused.detail, ErrorDetail::OffsetOutOfRange { low, high });
+    server.shutdown().unwrap();
+}
+
+#[test]
+fn what_is_over_its_bounds_goes_while_another_log_is_compacted() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = durable_config(1, data.path());
+    config.housekeeping.io_bytes_per_second = 1 << 20;
+    config.http = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let server = start(config);
+    let mut peer = Peer::connect(&server);
+    let log = LogConfig { segment_bytes: 1 << 20, ..log_config(1) };
+    let ids = ["a", "b"].map(|name| peer.create(name, log).id);
+    let value = vec![7; 100_000];
+    for id in ids.iter().flat_map(|id| [*id; 60]) {
+        peer.append(id, 0, &batch(&[&value])).unwrap();
+    }
+    let changes = LogChanges { compaction: Some(true), ..LogChanges::default() };
+    peer.ask(AlterLog { name: "a".into(), changes }, &[]).unwrap();
+    let metrics = || super::admin::get(&server, "/metrics").1;
+    while metrics().contains("pyralog_compaction_read_bytes_total 0\n") {}
+    let changes = LogChanges { retention_bytes: Some(1 << 20), ..LogChanges::default() };
+    peer.ask(AlterLog { name: "b".into(), changes }, &[]).unwrap();
+    low_beyond(&mut peer, "b", 40);
+    let metrics = metrics();
+    assert!(metrics.contains("pyralog_compaction_passes_total 0\n"), "{metrics}");
     server.shutdown().unwrap();
 }
