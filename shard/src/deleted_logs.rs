@@ -2,16 +2,23 @@
 //!
 //! A deleted log has no partition that could delete its objects, and the store may be away. So shard 0 makes an empty file
 //! `tier/<log id>.deleted` in the data directory before the log goes, and a task of it works these off: it lists what lies
-//! below the name of the log and deletes it, and then the note. It may be broken off anywhere and begins again.
+//! below the name of the log and deletes it. The note goes when nothing was there for [`OBJECTS_LATE_MAX`]: an upload that was
+//! on its way when the log was deleted cannot be called back. It may be broken off anywhere and begins again.
+//!
+//! The folder is made by the first start with a store. A later start without one keeps notes there for the next start with
+//! it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use pyralog_log::ids::LogId;
-use pyralog_runtime::{Class, IoError, file, spawn_into, time};
+use pyralog_log::tier::Tier;
+use pyralog_runtime::time::{self, Monotonic};
+use pyralog_runtime::{Class, IoError, file, spawn_into};
 
 use crate::config::DataConfig;
-use crate::limits::OBJECTS_RETRY_AFTER;
+use crate::limits::{OBJECTS_LATE_MAX, OBJECTS_RETRY_AFTER};
 use crate::shard::Shard;
 
 const ENDING: &str = ".deleted";
@@ -20,7 +27,7 @@ fn folder(data: &Path) -> PathBuf {
     data.join("tier")
 }
 
-/// Notes that a log is deleted, if the server has an object store.
+/// Notes that a log is deleted, if the server has or had an object store.
 pub(crate) async fn note(shard: &Shard, log: LogId) {
     if let Err(error) = try_note(shard, log).await {
         tracing::warn!(log = log.get(), %error, "objects of a deleted log may be left in the object store");
@@ -28,9 +35,13 @@ pub(crate) async fn note(shard: &Shard, log: LogId) {
 }
 
 async fn try_note(shard: &Shard, log: LogId) -> Result<(), IoError> {
-    let (DataConfig::Dir(data), Some(_)) = (&shard.config.data, &shard.tier) else { return Ok(()) };
+    let DataConfig::Dir(data) = &shard.config.data else { return Ok(()) };
     let folder = folder(data);
-    file::create_dir_all(&folder).await?;
+    if shard.tier.is_some() {
+        file::create_dir_all(&folder).await?;
+    } else if !file::exists(&folder).await? {
+        return Ok(()); // There was never a store, so nothing of it is there.
+    }
     file::write_small_atomic(folder.join(format!("{log}{ENDING}")), Vec::new()).await
 }
 
@@ -47,47 +58,70 @@ pub(crate) fn start(shard: &Rc<Shard>) {
 }
 
 async fn run(shard: &Shard) {
-    let (DataConfig::Dir(data), Some(_)) = (&shard.config.data, &shard.tier) else { return };
+    let (DataConfig::Dir(data), Some(tier)) = (&shard.config.data, &shard.tier) else { return };
     let folder = folder(data);
+    if let Err(error) = file::create_dir_all(&folder).await {
+        tracing::warn!(%error, "deletions while there is no object store will not be noted");
+    }
+    let pause = OBJECTS_RETRY_AFTER.min(shard.config.housekeeping.interval);
+    let mut work = Work { tier, folder: &folder, empty_since: BTreeMap::new() };
     loop {
         let left = shard.objects_left.listen();
-        let is_done = round(shard, &folder).await;
-        if is_done {
+        if work.round().await {
             left.await;
         } else {
-            time::sleep(OBJECTS_RETRY_AFTER).await;
+            time::sleep(pause).await;
         }
     }
 }
 
-/// Deletes what it can. Whether nothing is left.
-async fn round(shard: &Shard, folder: &Path) -> bool {
-    let Some(tier) = &shard.tier else { return true };
-    let entries = match file::exists(folder).await {
-        Ok(false) => return true,
-        _ => file::list_dir(folder).await.unwrap_or_default(),
-    };
-    let mut is_done = true;
-    for entry in entries {
-        let Some(log) = entry.name.strip_suffix(ENDING).and_then(|id| id.parse().ok()) else {
-            continue;
+/// What is worked off.
+struct Work<'a> {
+    tier: &'a Tier,
+    folder: &'a Path,
+    /// Since when nothing was found of a log.
+    empty_since: BTreeMap<u64, Monotonic>,
+}
+
+impl Work<'_> {
+    /// Deletes what it can. Whether nothing is left.
+    async fn round(&mut self) -> bool {
+        let entries = match file::exists(self.folder).await {
+            Ok(false) => return true,
+            _ => file::list_dir(self.folder).await.unwrap_or_default(),
         };
-        match tier.delete_log(LogId::new(log)).await {
-            Ok(0) => {
+        let mut is_done = true;
+        for entry in entries {
+            let Some(log) = entry.name.strip_suffix(ENDING).and_then(|id| id.parse().ok()) else {
+                continue;
+            };
+            if self.is_empty(log).await {
                 tracing::info!(log, "a deleted log has no objects any more");
                 // Err: the next start looks once more, and finds none.
-                file::remove_file(folder.join(&entry.name)).await.ok();
-            }
-            // What was on its way when the log was deleted may arrive yet: it is looked at again.
-            Ok(objects) => {
-                tracing::info!(log, objects, "the objects of a deleted log were deleted");
-                is_done = false;
-            }
-            Err(error) => {
-                tracing::warn!(log, %error, "the objects of a deleted log are still there");
+                file::remove_file(self.folder.join(&entry.name)).await.ok();
+                self.empty_since.remove(&log);
+            } else {
                 is_done = false;
             }
         }
+        is_done
     }
-    is_done
+
+    /// Deletes the objects of a log. Whether there were none for so long that none can come any more.
+    async fn is_empty(&mut self, log: u64) -> bool {
+        match self.tier.delete_log(LogId::new(log)).await {
+            Ok(0) => {
+                let since = *self.empty_since.entry(log).or_insert_with(time::now);
+                return time::now().since(since) >= OBJECTS_LATE_MAX;
+            }
+            Ok(objects) => {
+                tracing::info!(log, objects, "the objects of a deleted log were deleted");
+            }
+            Err(error) => {
+                tracing::warn!(log, %error, "the objects of a deleted log are still there");
+            }
+        }
+        self.empty_since.remove(&log);
+        false
+    }
 }

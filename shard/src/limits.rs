@@ -151,10 +151,16 @@ const _: () = assert!(CONNECTIONS_PER_SHARD <= CONNECTIONS_PER_SHARD_MAX);
 /// 4: a partition with a backlog of days does not keep the others from theirs.
 pub const TIER_ROUNDS_MAX: u32 = 4;
 
-/// After a failure to delete the objects of a deleted log it is tried again.
+/// So long after the last look at the objects of a deleted log there is another one; or after `housekeeping.interval`, if
+/// that is less.
 ///
 /// 1 min: a store that is away comes back, and nobody waits for it.
 pub const OBJECTS_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// For so long no object of a deleted log must have been found for it to be forgotten.
+///
+/// 5 min: the client of the store gives a call up after less than half of that.
+pub const OBJECTS_LATE_MAX: Duration = Duration::from_mins(5);
 
 /// All limits, in the order in which they are printed.
 #[must_use]
@@ -248,6 +254,7 @@ fn in_all() -> Vec<Limit> {
             "ms",
             "a store that is away comes back",
         ),
+        limit("OBJECTS_LATE_MAX", ms(OBJECTS_LATE_MAX), "ms", "an upload under way has ended"),
         limit("SHUTDOWN_GRACE", ms(SHUTDOWN_GRACE), "ms", "clients take their last answers"),
         limit("SEND_STALL_MAX", ms(SEND_STALL_MAX), "ms", "a reader that slow has stopped"),
         limit(

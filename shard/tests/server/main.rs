@@ -13,3 +13,4 @@ mod retention;
 mod sequencers;
 mod serving;
 mod support;
+mod tiered;
