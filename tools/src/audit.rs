@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::args::AuditArgs;
 use crate::connect::{connect, explain};
 use crate::exit::{Failure, Status};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, plain};
 use crate::session::Session;
 use crate::stopwatch::pause;
 use server::Served;
@@ -226,7 +226,17 @@ impl Part {
         if let Some(last) = self.auditor.last() {
             self.state.save(last, self.auditor.entries())?;
         }
-        audited
+        audited?;
+        // What comes from now on is in no tree: that is no sound log, whatever is found of the rest.
+        match served.fault {
+            None => Ok(()),
+            Some(fault) => Err(Failure::failed(format!(
+                "the tree of `{}` partition {} stands still: {}",
+                self.log,
+                self.subject.partition,
+                plain(&fault)
+            ))),
+        }
     }
 
     /// Tells the alarms that are new, with their evidence; returns how many.

@@ -20,6 +20,8 @@ pub(super) struct Served<'c> {
     log: &'c str,
     partition: PartitionId,
     reader: StoredReader,
+    /// Why the tree grows no more, if the server says so.
+    pub(super) fault: Option<String>,
 }
 
 impl<'c> Served<'c> {
@@ -34,7 +36,7 @@ impl<'c> Served<'c> {
     ) -> Result<Self, Failure> {
         let reader =
             client.stored(log, partition, Offset::ZERO).map_err(|error| explain(&error))?;
-        Ok(Self { client, log, partition, reader })
+        Ok(Self { client, log, partition, reader, fault: None })
     }
 }
 
@@ -43,7 +45,12 @@ impl Source for Served<'_> {
 
     fn checkpoint(&mut self) -> Result<Option<SignedCheckpoint>, Failure> {
         let state = self.client.checkpoint(self.log, self.partition);
-        state.map(|state| state.signed).map_err(|error| explain(&error))
+        let state = state.map_err(|error| explain(&error))?;
+        self.fault = state.fault;
+        if state.checkpoint.is_some() && state.signed.is_none() {
+            return Err(Failure::failed("the server shows a checkpoint that it has not signed"));
+        }
+        Ok(state.signed)
     }
 
     fn read(&mut self, from: Offset) -> Result<Read, Failure> {

@@ -79,6 +79,24 @@ fn a_server_that_says_it_is_another_cluster_does_not_hide_its_past() {
 }
 
 #[test]
+fn a_tree_that_stands_still_is_no_sound_audit() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, state) = (place.path().join("data"), place.path().join("audit"));
+    let served = Served::start(&data, &[]);
+    ledger(&served);
+    audit(&served, &state, &[]).json();
+    served.run(&["log", "truncate", "ledger", "--partition", "0", "--before", "2", "--yes"]).text();
+    audit(&served, &state, &[]).json();
+    served.stop();
+    // The nodes are gone, and so is the beginning of the log: nothing can be proven that comes from now on.
+    std::fs::remove_file(data.join("logs/1/0/tree")).unwrap();
+    let served = Served::start(&data, &[]);
+    served.run_with(&["produce", "ledger"], b"four\n").text();
+    let refused = audit(&served, &state, &[]).failed(1);
+    assert!(refused.contains("stands still") && refused.contains("ledger"), "{refused}");
+}
+
+#[test]
 fn a_memory_that_another_auditor_holds_is_left_alone() {
     let (served, state) = (Served::fresh(), tempfile::tempdir().unwrap());
     ledger(&served);
