@@ -200,3 +200,29 @@ fn a_tree_without_batches_has_no_records_whatever_its_root_says() {
         assert_eq!(found, Err(ProofError::Size), "{} steps", proof.steps.len());
     }
 }
+
+#[test]
+fn roots_of_absurd_sizes_make_nobody_panic_and_prove_nothing() {
+    let extremes =
+        [0, 1, 2, 3, 5, 1 << 32, (1 << 62) - 1, 1 << 62, (1 << 62) + 1, u64::MAX - 1, u64::MAX];
+    let node = |records| Node { hash: batch(1), records };
+    for size in extremes {
+        for records in extremes {
+            let root = Root { size, node: node(records) };
+            for left_records in extremes {
+                for count in [0, 1, 2, 31, 62, 63, 64] {
+                    let step = Step { sibling: batch(2), left_records };
+                    let way = InclusionProof { steps: vec![step; count] };
+                    for offset in extremes {
+                        assert!(way.verify(&root, Offset::new(offset), batch(1)).is_err());
+                    }
+                    let proof = ConsistencyProof { nodes: vec![node(left_records); count] };
+                    let other = Root { size: left_records, node: node(records) };
+                    let same =
+                        other == root && count == 0 && size > 0 && size <= records.min(1 << 62);
+                    assert_eq!(proof.verify(&root, &other).is_ok(), same, "{root:?} {other:?}");
+                }
+            }
+        }
+    }
+}

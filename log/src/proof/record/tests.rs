@@ -209,3 +209,59 @@ fn a_table_of_arrow_has_no_single_records() {
     let refused = RecordProof::new(&batch, Offset::ZERO, InclusionProof::default());
     assert_eq!(refused, Err(RecordProofError::NotRows));
 }
+
+/// Changes a batch somewhere, mostly near its beginning, where lengths are.
+fn distort(batch: &mut [u8], dice: &mut fastrand::Rng) {
+    for _ in 0..dice.usize(1..4) {
+        let end = if dice.bool() { batch.len().min(600) } else { batch.len() };
+        // Behind the magic; the owner's part is written again.
+        let at = dice.usize(64..end);
+        match dice.u8(..3) {
+            0 => batch[at] ^= 1 << dice.u8(..8),
+            1 => batch[at] = dice.u8(..),
+            _ => {
+                let word = dice.choice([0_u32, 1, 0x7fff_ffff, u32::MAX, 65_536]).unwrap();
+                let at = (at & !3).min(batch.len() - 4);
+                batch[at..at + 4].copy_from_slice(&word.to_le_bytes());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signer_of_ten_thousand_batches_of_nonsense_makes_nobody_panic() {
+    let mut dice = fastrand::Rng::with_seed(12);
+    let mut opened = [0; 2];
+    for codec in [Codec::None, Codec::Lz4, Codec::Zstd] {
+        let log = log(1, 13, 40, codec);
+        for _ in 0..4_000 {
+            let mut batch = log.batches[0].clone();
+            distort(&mut batch, &mut dice);
+            let owner = Owner { epoch: Epoch::new(1), ..Owner::default() };
+            seal(&mut batch, owner);
+            let Ok(header) = BatchHeader::parse(&batch) else { continue };
+            let Some(content) = batch.get(..HEADER_BYTES + header.body_len as usize) else {
+                continue;
+            };
+            let (hash, records) =
+                (Hash::new(*blake3::hash(content).as_bytes()), header.offset_count());
+            let node = leaf(hash, records.into());
+            let checkpoint = Checkpoint {
+                tree_size: 1,
+                end_offset: Offset::new(records.into()),
+                root: *node.hash.as_bytes(),
+                ..log.checkpoint
+            };
+            opened[0] += 1;
+            for offset in [0, 6, u64::from(records) - 1] {
+                let proof = RecordProof {
+                    offset: Offset::new(offset),
+                    inclusion: InclusionProof::default(),
+                    slice: slice::disclose(content, &[0..content.len()]),
+                };
+                opened[1] += usize::from(proof.verify(&checkpoint, Offset::new(offset)).is_ok());
+            }
+        }
+    }
+    assert!(opened[0] > 5_000 && opened[1] > 1_000, "{opened:?} were read");
+}
