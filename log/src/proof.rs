@@ -20,7 +20,7 @@ pub mod record;
 pub mod slice;
 pub mod trust;
 
-pub use checkpoint::{CHECKPOINT_BYTES, Checkpoint, CheckpointError, SignedCheckpoint};
+pub use checkpoint::{CHECKPOINT_BYTES, Checkpoint, CheckpointError, SignedCheckpoint, Stated};
 pub use equivocation::{Equivocation, Misdeed, NoEvidence};
 pub use key::{KeyError, NodeKey, PublicKey};
 pub use notary::{Committed, Receipt, ReceiptError};

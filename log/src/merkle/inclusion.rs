@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::frontier::Frontier;
 use super::hash::{HASH_BYTES, Hash, Node, Root, join, leaf};
 use super::numbering::split;
 use super::{ProofError, STEP_BYTES};
@@ -63,10 +64,36 @@ impl InclusionProof {
     }
 
     /// As [`Self::verify`], of a leaf whose batch is not at hand.
-    pub(crate) fn leads(&self, root: &Root, offset: Offset, leaf: Node) -> bool {
+    #[must_use]
+    pub fn leads(&self, root: &Root, offset: Offset, leaf: Node) -> bool {
         let whole = Part { leaves: 0..root.size, records: 0..root.node.records };
         let climbed = self.climb(&whole, &self.steps, (offset, &|_| leaf));
         climbed.is_ok_and(|(node, _)| node == root.node)
+    }
+
+    /// The tree of the leaves before the one that holds `offset`: the left siblings of the way are its peaks, so whoever
+    /// reads on from there needs nothing else. It is as true as the proof: [`Self::verify`] it. `None` if the steps or the
+    /// counts are not those of a way in the tree of `root`.
+    #[must_use]
+    pub fn before(&self, root: &Root, offset: Offset) -> Option<Frontier> {
+        let (mut size, mut index, mut start, mut peaks) = (root.size, 0, 0_u64, Vec::new());
+        for step in &self.steps {
+            if size < 2 {
+                return None;
+            }
+            let left = split(size);
+            let middle = start.checked_add(step.left_records)?;
+            if offset.get() < middle {
+                size = left;
+            } else {
+                peaks.push(Node { hash: step.sibling, records: step.left_records });
+                (size, index, start) = (size - left, index + left, middle);
+            }
+        }
+        if size != 1 {
+            return None;
+        }
+        Frontier::from_peaks(index, peaks)
     }
 
     /// Goes down to the leaf by the counts, and comes back with hashes: the node over `part`.

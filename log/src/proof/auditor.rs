@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::audit::{Change, Entry, difference};
-use super::{Distrust, Equivocation, SignedCheckpoint, Trust};
+use super::{Distrust, Equivocation, SignedCheckpoint, Stated, Trust};
 use crate::batch::{Decoder, Item, Items};
 use crate::ids::Offset;
 use crate::merkle::{ConsistencyProof, Frontier, Node, Root};
@@ -127,8 +127,8 @@ impl Auditor {
 
     /// The last checkpoint that was believed.
     #[must_use]
-    pub const fn last(&self) -> Option<&SignedCheckpoint> {
-        self.trust.last()
+    pub fn last(&self) -> Option<&SignedCheckpoint> {
+        self.trust.last().and_then(Stated::signed)
     }
 
     /// What it remembers, one entry per batch of that checkpoint.
@@ -151,7 +151,7 @@ impl Auditor {
             }
             return Ok(());
         };
-        if let Err(distrust) = self.trust.need(&new) {
+        if let Err(distrust) = self.trust.need(new) {
             self.refuse(source, &new, distrust);
             return Ok(());
         }
@@ -181,10 +181,11 @@ impl Auditor {
         let what = distrust.to_string();
         let alarm = match distrust {
             Distrust::Rollback { known, found, evidence } => {
-                Alarm::new(Kind::RolledBack, found..known, what).with_evidence(*evidence)
+                let alarm = Alarm::new(Kind::RolledBack, found..known, what);
+                with_evidence(alarm, evidence)
             }
             Distrust::Fork { evidence, .. } => {
-                let mut alarm = self.locate(source, new).with_evidence(*evidence);
+                let mut alarm = with_evidence(self.locate(source, new), evidence);
                 alarm.kind = Kind::Forked;
                 alarm
             }
@@ -373,7 +374,7 @@ impl Auditor {
         alarm: Alarm,
         (new, leaves): (&SignedCheckpoint, &[Node]),
     ) -> Alarm {
-        let Some(last) = self.trust.last() else { return alarm };
+        let Some(last) = self.last() else { return alarm };
         let (first, second) = (last.checkpoint().tree_size, new.checkpoint().tree_size);
         if first == second {
             return alarm.with_evidence(Equivocation::pair(*last, *new));
@@ -482,6 +483,14 @@ impl Auditor {
         let what = "they are not what they were when they were audited";
         self.alarms.push(Alarm::new(Kind::Changed(change), offsets.clone(), what));
         Ok(Some(offsets))
+    }
+}
+
+/// Adds the evidence, if there is any.
+fn with_evidence(alarm: Alarm, evidence: Option<Box<Equivocation>>) -> Alarm {
+    match evidence {
+        Some(evidence) => alarm.with_evidence(*evidence),
+        None => alarm,
     }
 }
 

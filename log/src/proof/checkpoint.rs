@@ -213,6 +213,67 @@ impl SignedCheckpoint {
     }
 }
 
+/// What a server states about a partition: with its signature, or on its word alone if the log is not signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stated {
+    /// Without a signature.
+    Plain(Checkpoint),
+    /// With one that holds.
+    Signed(SignedCheckpoint),
+}
+
+impl Stated {
+    /// What is stated.
+    #[must_use]
+    pub const fn checkpoint(&self) -> &Checkpoint {
+        match self {
+            Self::Plain(checkpoint) => checkpoint,
+            Self::Signed(signed) => signed.checkpoint(),
+        }
+    }
+
+    /// The same with its signature, if it has one.
+    #[must_use]
+    pub const fn signed(&self) -> Option<&SignedCheckpoint> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Signed(signed) => Some(signed),
+        }
+    }
+
+    /// Its bytes: [`CHECKPOINT_BYTES`] with a signature, [`STATEMENT_BYTES`] without.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Plain(checkpoint) => checkpoint.encode().to_vec(),
+            Self::Signed(signed) => signed.encode().to_vec(),
+        }
+    }
+
+    /// Reads either, and checks the signature of what has one.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        match <&[u8; STATEMENT_BYTES]>::try_from(bytes) {
+            Ok(statement) => Checkpoint::decode(statement).map(Self::Plain),
+            Err(_) => SignedCheckpoint::decode(bytes).map(Self::Signed),
+        }
+    }
+}
+
+impl From<Checkpoint> for Stated {
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self::Plain(checkpoint)
+    }
+}
+
+impl From<SignedCheckpoint> for Stated {
+    fn from(signed: SignedCheckpoint) -> Self {
+        Self::Signed(signed)
+    }
+}
+
 /// The bytes at `at`.
 fn array_at<const LEN: usize>(bytes: &[u8], at: usize) -> [u8; LEN] {
     let mut array = [0; LEN];

@@ -4,11 +4,13 @@
 //! the last one's, and it is proven to continue it. Without pinned keys the first key seen is the one (trust on first use):
 //! that finds a change later, not a lie at the beginning.
 //!
-//! The state of a partition is a signed checkpoint, which can be kept in a file between two runs.
+//! A log without signatures is held to what it stated before in the same way; only, nobody else is convinced by it.
+//!
+//! The state of a partition is a checkpoint, which can be kept in a file between two runs.
 
 use std::fmt;
 
-use super::checkpoint::{Checkpoint, SignedCheckpoint};
+use super::checkpoint::{Checkpoint, Stated};
 use super::equivocation::Equivocation;
 use super::key::PublicKey;
 use crate::ids::{LogId, Offset, PartitionId};
@@ -49,21 +51,23 @@ pub enum Distrust {
         /// The key.
         found: PublicKey,
     },
+    /// It is not signed: a key is pinned, or one before it was signed.
+    Unsigned,
     /// It has fewer batches than one that was seen before: the log was rolled back.
     Rollback {
         /// The end that was seen before.
         known: Offset,
         /// The end now.
         found: Offset,
-        /// Both checkpoints, for others to see.
-        evidence: Box<Equivocation>,
+        /// Both checkpoints, for others to see, if they are signed.
+        evidence: Option<Box<Equivocation>>,
     },
     /// It has as many batches as one that was seen before, and another root: there are two histories.
     Fork {
         /// The offsets below this differ somewhere.
         end: Offset,
-        /// Both checkpoints, for others to see.
-        evidence: Box<Equivocation>,
+        /// Both checkpoints, for others to see, if they are signed.
+        evidence: Option<Box<Equivocation>>,
     },
     /// It is not proven that its tree continues the one that was seen before.
     Inconsistent {
@@ -94,13 +98,16 @@ impl fmt::Display for Distrust {
                 "the checkpoint is signed by {found} (fingerprint {}), which is not a key that is trusted here",
                 found.fingerprint()
             ),
+            Self::Unsigned => formatter.write_str(
+                "the checkpoint is not signed, and it has to be: a key is pinned, or it was signed before",
+            ),
             Self::Rollback { known, found, .. } => write!(
                 formatter,
-                "the log was rolled back: a signed checkpoint covered the offsets below {known}, the newest ends at {found}"
+                "the log was rolled back: a checkpoint covered the offsets below {known}, the newest ends at {found}"
             ),
             Self::Fork { end, .. } => write!(
                 formatter,
-                "the history was forked: two signed checkpoints of the offsets below {end} differ"
+                "the history was forked: two checkpoints of the offsets below {end} differ"
             ),
             Self::Inconsistent { known, found, source } => write!(
                 formatter,
@@ -136,7 +143,7 @@ pub struct Trust {
     subject: Subject,
     /// Keys that may sign; empty until the first one is seen.
     keys: Vec<PublicKey>,
-    last: Option<SignedCheckpoint>,
+    last: Option<Stated>,
 }
 
 impl Trust {
@@ -149,8 +156,9 @@ impl Trust {
     /// Goes on from a checkpoint that was believed before, by this or an earlier life.
     ///
     /// # Errors
-    /// [`Distrust::Foreign`], [`Distrust::Key`].
-    pub fn resume(&mut self, last: SignedCheckpoint) -> Result<(), Distrust> {
+    /// [`Distrust::Foreign`], [`Distrust::Key`], [`Distrust::Unsigned`].
+    pub fn resume(&mut self, last: impl Into<Stated>) -> Result<(), Distrust> {
+        let last = last.into();
         self.check(&last)?;
         self.take(last);
         Ok(())
@@ -158,7 +166,7 @@ impl Trust {
 
     /// The last checkpoint that was believed.
     #[must_use]
-    pub const fn last(&self) -> Option<&SignedCheckpoint> {
+    pub const fn last(&self) -> Option<&Stated> {
         self.last.as_ref()
     }
 
@@ -166,12 +174,13 @@ impl Trust {
     ///
     /// # Errors
     /// If no proof can help.
-    pub fn need(&self, new: &SignedCheckpoint) -> Result<Option<Need>, Distrust> {
-        self.check(new)?;
+    pub fn need(&self, new: impl Into<Stated>) -> Result<Option<Need>, Distrust> {
+        let new = new.into();
+        self.check(&new)?;
         let Some(last) = &self.last else { return Ok(None) };
         let (known, found) = (last.checkpoint(), new.checkpoint());
         if found.tree_size < known.tree_size || found.end_offset < known.end_offset {
-            let evidence = Box::new(Equivocation::pair(*last, *new));
+            let evidence = evidence(last, &new);
             let (known, found) = (known.end_offset, found.end_offset);
             return Err(Distrust::Rollback { known, found, evidence });
         }
@@ -181,7 +190,7 @@ impl Trust {
         if found.tree() == known.tree() {
             return Ok(None);
         }
-        let evidence = Box::new(Equivocation::pair(*last, *new));
+        let evidence = evidence(last, &new);
         Err(Distrust::Fork { end: found.end_offset.max(known.end_offset), evidence })
     }
 
@@ -191,10 +200,11 @@ impl Trust {
     /// As [`Trust::need`], and [`Distrust::Inconsistent`]: then the last one stays.
     pub fn advance(
         &mut self,
-        new: SignedCheckpoint,
+        new: impl Into<Stated>,
         proof: &ConsistencyProof,
     ) -> Result<(), Distrust> {
-        if self.need(&new)?.is_some()
+        let new = new.into();
+        if self.need(new)?.is_some()
             && let Some(last) = &self.last
         {
             let (known, found) = (last.checkpoint().end_offset, new.checkpoint().end_offset);
@@ -211,10 +221,11 @@ impl Trust {
     /// As [`Trust::need`], and [`Distrust::Inconsistent`] if the roots differ: then the last one stays.
     pub fn advance_by_reading(
         &mut self,
-        new: SignedCheckpoint,
+        new: impl Into<Stated>,
         root: &Root,
     ) -> Result<(), Distrust> {
-        self.need(&new)?;
+        let new = new.into();
+        self.need(new)?;
         let tree = new.checkpoint().tree();
         if tree != *root {
             let known = self.last.map_or(Offset::ZERO, |last| last.checkpoint().end_offset);
@@ -226,23 +237,32 @@ impl Trust {
     }
 
     /// Whether it is about the partition, by a key that is trusted.
-    fn check(&self, new: &SignedCheckpoint) -> Result<(), Distrust> {
+    fn check(&self, new: &Stated) -> Result<(), Distrust> {
         let (expected, found) = (self.subject, Subject::of(new.checkpoint()));
         if expected != found {
             return Err(Distrust::Foreign { expected, found });
         }
-        if self.keys.is_empty() || self.keys.contains(&new.key()) {
-            return Ok(());
+        match new.signed() {
+            _ if self.keys.is_empty() => Ok(()),
+            None => Err(Distrust::Unsigned),
+            Some(signed) if self.keys.contains(&signed.key()) => Ok(()),
+            Some(signed) => Err(Distrust::Key { found: signed.key() }),
         }
-        Err(Distrust::Key { found: new.key() })
     }
 
-    fn take(&mut self, new: SignedCheckpoint) {
-        if self.keys.is_empty() {
-            self.keys.push(new.key());
+    fn take(&mut self, new: Stated) {
+        if let Some(signed) = new.signed()
+            && self.keys.is_empty()
+        {
+            self.keys.push(signed.key());
         }
         self.last = Some(new);
     }
+}
+
+/// Both checkpoints, if both are signed.
+fn evidence(last: &Stated, new: &Stated) -> Option<Box<Equivocation>> {
+    Some(Box::new(Equivocation::pair(*last.signed()?, *new.signed()?)))
 }
 
 #[cfg(test)]
@@ -250,7 +270,7 @@ mod tests {
     use super::*;
     use crate::ids::{Epoch, Timestamp};
     use crate::merkle::{Frontier, Hash, Node, bag, consistency_ranges, cover, leaf};
-    use crate::proof::NodeKey;
+    use crate::proof::{NodeKey, SignedCheckpoint};
 
     const SUBJECT: Subject =
         Subject { cluster: 1, log: LogId::new(2), partition: PartitionId::new(3) };
@@ -305,13 +325,13 @@ mod tests {
         for size in [1, 2, 5, 5, 8, 13] {
             let (frontier, nodes) = tree(size, None);
             let new = signed(&frontier, 1, 1);
-            let need = trust.need(&new).unwrap();
+            let need = trust.need(new).unwrap();
             let expected =
                 (known > 0 && known < size).then_some(Need { first: known, second: size });
             assert_eq!(need, expected);
             let proof = proof(&nodes, known, size);
             trust.advance(new, &proof).unwrap();
-            assert_eq!(trust.last(), Some(&new));
+            assert_eq!(trust.last(), Some(&new.into()));
             known = size;
         }
     }
@@ -324,18 +344,18 @@ mod tests {
         trust.advance(believed, &ConsistencyProof::default()).unwrap();
 
         let shorter = signed(&tree(7, None).0, 6, 1);
-        let refused = trust.need(&shorter).unwrap_err();
+        let refused = trust.need(shorter).unwrap_err();
         assert!(
             matches!(&refused, Distrust::Rollback { known, found, evidence }
-            if known.get() == 80 && found.get() == 70 && evidence.verify().is_ok()),
+            if known.get() == 80 && found.get() == 70 && evidence.as_ref().unwrap().verify().is_ok()),
             "{refused}"
         );
 
         let other = signed(&tree(8, Some(3)).0, 6, 1);
-        let refused = trust.need(&other).unwrap_err();
+        let refused = trust.need(other).unwrap_err();
         assert!(
             matches!(&refused, Distrust::Fork { end, evidence }
-            if end.get() == 80 && evidence.verify().is_ok()),
+            if end.get() == 80 && evidence.as_ref().unwrap().verify().is_ok()),
             "{refused}"
         );
 
@@ -344,15 +364,15 @@ mod tests {
         let refused =
             trust.advance(signed(&longer, 6, 1), &proof(&other_nodes, 8, 13)).unwrap_err();
         assert!(matches!(refused, Distrust::Inconsistent { .. }), "{refused}");
-        assert_eq!(trust.last(), Some(&believed), "nothing was taken");
+        assert_eq!(trust.last(), Some(&believed.into()), "nothing was taken");
 
         let grown = tree(9, None);
-        let refused = trust.need(&signed(&grown.0, 6, 2)).unwrap_err();
+        let refused = trust.need(signed(&grown.0, 6, 2)).unwrap_err();
         assert_eq!(refused, Distrust::Key { found: key(2) }, "the first key seen is the one");
 
         let mut foreign = *signed(&frontier, 6, 1).checkpoint();
         foreign.partition = PartitionId::new(4);
-        let refused = trust.need(&foreign.sign(&NodeKey::from_seed(&[1; 32]))).unwrap_err();
+        let refused = trust.need(foreign.sign(&NodeKey::from_seed(&[1; 32]))).unwrap_err();
         assert!(matches!(refused, Distrust::Foreign { .. }), "{refused}");
         drop(nodes);
     }

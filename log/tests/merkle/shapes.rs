@@ -2,8 +2,8 @@
 
 use pyralog_log::ids::Offset;
 use pyralog_log::merkle::{
-    ConsistencyProof, Descent, Frontier, InclusionProof, NodeId, ProofError, Root, cover,
-    nodes_before,
+    ConsistencyProof, Descent, Frontier, Hash, InclusionProof, NodeId, ProofError, Root, Step,
+    cover, nodes_before,
 };
 use quickcheck::{QuickCheck, TestResult};
 
@@ -93,6 +93,23 @@ fn every_offset_of_every_size_is_proven_with_its_place() {
     }
     let beyond = ProofError::Beyond { offset: Offset::ZERO, end: Offset::ZERO };
     assert_eq!(Descent::new(0, Offset::ZERO).err(), Some(beyond));
+}
+
+#[test]
+fn the_way_to_a_batch_holds_the_peaks_of_the_tree_before_it() {
+    for size in sizes().into_iter().filter(|size| (1..70).contains(size)) {
+        let tree = Tree::new(size);
+        let root = tree.root(size);
+        for offset in 0..root.node.records {
+            let located = tree.locate(size, offset);
+            let before = located.proof.before(&root, Offset::new(offset)).unwrap();
+            assert_eq!(before.root(), tree.root(located.place.index), "offset {offset} of {size}");
+            assert!(located.proof.leads(&root, Offset::new(offset), located.leaf));
+            let mut longer = located.proof.clone();
+            longer.steps.push(Step { sibling: Hash::default(), left_records: 1 });
+            assert_eq!(longer.before(&root, Offset::new(offset)), None, "a step too many");
+        }
+    }
 }
 
 #[test]
