@@ -188,7 +188,8 @@ pub(crate) fn open(
                 return Ok(None);
             }
             let rows = ArrowRows::open(&bytes, decoder)?;
-            let from = cursor.offset().map_or(offsets.0, |position| position.max(offsets.0));
+            // Before the oldest offset there is nothing, also if its batch begins there.
+            let from = cursor.offset().unwrap_or(fetched.low).max(offsets.0);
             let batch = FetchedBatch::new((partition, from), rows, fetched.high);
             // Compaction may have taken all from the position on.
             Ok((!batch.is_empty()).then_some(batch))
