@@ -53,8 +53,11 @@ pub(crate) fn connect(session: &Session, args: &ClientArgs) -> Result<Connected,
 pub(crate) fn explain(error: &ClientError) -> Failure {
     let message = error.to_string();
     let status = match error {
-        ClientError::Config { .. } | ClientError::Name(_) => Status::Usage,
+        ClientError::Config { .. } | ClientError::Name(_) | ClientError::NotVerifiable { .. } => {
+            Status::Usage
+        }
         ClientError::Server(reply) if reply.is(ErrorCode::InvalidConfig) => Status::Usage,
+        ClientError::Unverified { .. } => Status::VerificationFailed,
         _ if error.is_unavailable() => Status::Unavailable,
         _ => Status::Failure,
     };
@@ -72,6 +75,10 @@ pub(crate) fn explain(error: &ClientError) -> Failure {
         ClientError::OutOfRange { .. } => {
             failure.hint("--from earliest starts at the oldest record")
         }
+        ClientError::Unverified { .. } => failure.hint(
+            "nothing of these records was written if every batch is verified; docs/PROOFS.md says what it means, \
+             `pyralog audit` finds out more, and the server's data is evidence: keep a copy",
+        ),
         ClientError::Timeout { .. } => failure.hint("--timeout 30s waits longer"),
         ClientError::NoIds { .. } => {
             failure.hint("name all obelisk nodes with --server A:7400,B:7400: any of them will do")

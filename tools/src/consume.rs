@@ -8,8 +8,8 @@ use std::io::{self, Write};
 
 use pyralog_client::blocking::{Client, Consumer};
 use pyralog_client::{
-    ClientError, ConsumerConfig, FetchedBatch, FetchedRecord, Offset, PartitionId, StartFrom, Stop,
-    Timestamp,
+    ClientError, ConsumerConfig, FetchedBatch, FetchedRecord, Integrity, Offset, PartitionId,
+    PublicKey, StartFrom, Stop, Timestamp, Verify,
 };
 
 use crate::args::{ConsumeArgs, OutputFormat};
@@ -26,10 +26,15 @@ pub(crate) use template::Template;
 /// Runs the command.
 ///
 /// # Errors
-/// If the server cannot be reached, the start does not exist, or records were damaged and skipped.
+/// If the server cannot be reached, the start does not exist, or records were damaged and skipped; with exit code 4 if what
+/// the server sends is not what it has stated.
 pub(crate) fn run(session: &Session, args: ConsumeArgs) -> Result<(), Failure> {
+    let keys = keys(&args)?;
     let connected = connect(session, &args.client)?;
-    let consumer = open(&connected.client, &args)?;
+    if args.verify != Verify::Off && keys.is_empty() {
+        warn_of_first_use(session.output, &connected.client, &args)?;
+    }
+    let consumer = open(&connected.client, &args, keys)?;
     let mut work = Work {
         output: session.output,
         consumer,
@@ -47,7 +52,34 @@ pub(crate) fn run(session: &Session, args: ConsumeArgs) -> Result<(), Failure> {
     }
 }
 
-fn open(client: &Client, args: &ConsumeArgs) -> Result<Consumer, Failure> {
+/// The keys that may have signed.
+fn keys(args: &ConsumeArgs) -> Result<Vec<PublicKey>, Failure> {
+    if args.verify == Verify::Off && (!args.key.is_empty() || args.trust.is_some()) {
+        return Err(Failure::usage("--key and --trust are of use only if something is verified")
+            .hint("add --verify every, or --verify sampled"));
+    }
+    let keys = args.key.iter().map(|key| PublicKey::parse(key)).collect::<Result<_, _>>();
+    keys.map_err(|error| Failure::usage(format!("--key: {error}")))
+}
+
+/// Says what is believed without a key.
+fn warn_of_first_use(output: Output, client: &Client, args: &ConsumeArgs) -> Result<(), Failure> {
+    let route = client.metadata(&args.log).map_err(|error| explain(&error))?;
+    let what = match route.config.integrity {
+        Integrity::None => return Ok(()), // The consumer will say what to do.
+        Integrity::Hash => {
+            "the log is not signed: what is checked is that the server does not contradict itself"
+        }
+        Integrity::Signed => {
+            "no --key: the first key that is seen is believed, which finds changes, and not a server that lies from the \
+             beginning; `pyralog key` shows it on the server"
+        }
+    };
+    output.note(&format!("{} {what}", output.paint_note(Tone::Caution, "note:")));
+    Ok(())
+}
+
+fn open(client: &Client, args: &ConsumeArgs, keys: Vec<PublicKey>) -> Result<Consumer, Failure> {
     let default = if args.follow { Start::Latest } else { Start::Earliest };
     let config = ConsumerConfig {
         from: match args.from.unwrap_or(default) {
@@ -58,6 +90,9 @@ fn open(client: &Client, args: &ConsumeArgs) -> Result<Consumer, Failure> {
         },
         partitions: args.partition.iter().copied().map(PartitionId::new).collect(),
         stop: if args.follow { Stop::Never } else { Stop::AtEnd },
+        verify: args.verify,
+        keys,
+        trust_file: args.trust.clone(),
         ..ConsumerConfig::default()
     };
     client.consumer(&args.log, config).map_err(|error| explain(&error))

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use pyralog_client::Verify;
+use pyralog_client::limits::SAMPLED_ONE_OF_MAX;
 
 use super::log::size;
 use super::{ClientArgs, DurabilityArg};
@@ -111,7 +113,10 @@ Examples:
   pyralog consume access --follow
   pyralog consume access --from time:2026-11-22T10:00:00Z --max 100 --format json
   pyralog consume access --from offset:1000 --partition 0
-  pyralog consume access --template '{partition}/{offset} {value}\\n'")]
+  pyralog consume access --template '{partition}/{offset} {value}\\n'
+  pyralog consume ledger --verify every --key febf32c7eaac0bd70a0c5b67e1362e38c1409f8a03ea18c9473bfc73d1a0c7bf --trust ledger.trust
+
+It ends with 4 if what the server sends is not what it has stated in its checkpoints: docs/PROOFS.md.")]
 pub(crate) struct ConsumeArgs {
     /// Name of the log
     pub(crate) log: String,
@@ -142,9 +147,38 @@ pub(crate) struct ConsumeArgs {
     /// and \\ are escapes, {{ is a brace
     #[arg(long, value_name = "TEXT", required_if_eq("format", "template"))]
     pub(crate) template: Option<Template>,
+    /// Check that what is read is in the Merkle tree of the log: every batch before it is written, which holds back what no
+    /// checkpoint covers yet, or one of N batches afterwards; the log needs --integrity
+    #[arg(long, value_name = "off|sampled[:N]|every", default_value = "off", value_parser = verify, hide_default_value = true)]
+    pub(crate) verify: Verify,
+    /// Public key that must have signed, as `pyralog key` shows it on the server; several if it was changed. Without one the
+    /// first that is seen is believed
+    #[arg(long, value_name = "HEX")]
+    pub(crate) key: Vec<String>,
+    /// File that remembers what was believed, so that a log is refused that was rolled back or forked since; made if it is
+    /// not there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
     /// Where to find a server.
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// Batches of which `--verify sampled` takes one: a server that alters a hundred is found two times out of three.
+const SAMPLED_ONE_OF_DEFAULT: u32 = 100;
+
+/// What `--verify` takes.
+fn verify(text: &str) -> Result<Verify, String> {
+    match text.split_once(':') {
+        None if text == "off" => Ok(Verify::Off),
+        None if text == "every" => Ok(Verify::Every),
+        None if text == "sampled" => Ok(Verify::Sampled(SAMPLED_ONE_OF_DEFAULT)),
+        Some(("sampled", number)) => match number.parse() {
+            Ok(one_of) if (1..=SAMPLED_ONE_OF_MAX).contains(&one_of) => Ok(Verify::Sampled(one_of)),
+            _ => Err(format!("one of 1 to {SAMPLED_ONE_OF_MAX} batches, such as sampled:20")),
+        },
+        _ => Err("expected off, sampled, sampled:N or every".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, crate::quantity::QuantityError> {

@@ -15,6 +15,8 @@ mod restore;
 mod sequences;
 mod serving;
 mod settings;
+mod tamper;
 mod tiering;
 mod tour;
 mod usage;
+mod verify;

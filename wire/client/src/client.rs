@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::config::{ClientConfig, ConsumerConfig, ProducerConfig, StartFrom};
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Start};
 use crate::directory::{ClusterId, Target};
 use crate::error::ClientError;
 use crate::exchange::Outgoing;
@@ -23,6 +23,7 @@ use crate::hub::{Hub, ServerInfo, Welcomed};
 use crate::limits::ADDRESSES_MAX;
 use crate::link::{Link, ReplyTo, Undone};
 use crate::producer::Producer;
+use crate::verify::Verification;
 
 /// A client of a cluster: cheap to clone, to be shared by all tasks of a program.
 ///
@@ -299,7 +300,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::UnknownLog`], [`ClientError::Partition`], [`ClientError::Config`], or what
-    /// any call can meet.
+    /// any call can meet; [`ClientError::NotVerifiable`] and [`ClientError::TrustFile`] if it is to verify what it reads.
     pub async fn consumer(
         &self,
         log: &str,
@@ -311,6 +312,7 @@ impl Client {
         if partitions.is_empty() {
             partitions = (0..).map(PartitionId::new).take(route.shards.len()).collect();
         }
+        let verification = Verification::of(&config, &route).await?;
         let mut starts = Vec::with_capacity(partitions.len());
         for partition in partitions {
             partition_of(&route, partition)?;
@@ -320,9 +322,13 @@ impl Client {
                 let found = self.find((cluster, &route), partition, from).await?;
                 from = StartFrom::Offset(found.offset);
             }
-            starts.push((partition, from));
+            let proving = |verification: &Verification| {
+                verification.partition(self, (cluster, &route), partition)
+            };
+            let proving = verification.as_ref().map(proving).transpose()?;
+            starts.push(Start { partition, from, proving });
         }
-        Ok(Consumer::start(self, (cluster, &route), (&config, &starts)))
+        Ok(Consumer::start(self, (cluster, &route), &config, starts))
     }
 
     async fn find(

@@ -1,10 +1,12 @@
 //! What users may set, with defaults, ranges and one check each.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pyralog_log::batch::{BuilderConfig, Codec};
 use pyralog_log::durability::Durability;
 use pyralog_log::ids::{Offset, PartitionId, Timestamp};
+use pyralog_log::proof::PublicKey;
 use pyralog_wire::limits::{FETCH_BYTES_MAX, WAIT_MS_MAX};
 use pyralog_wire::message::FetchFrom;
 
@@ -13,8 +15,8 @@ use crate::error::ClientError;
 use crate::limits::{
     BACKOFF_MAX_DEFAULT, BACKOFF_MIN_DEFAULT, BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX,
     BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, CONNECT_TIMEOUT_DEFAULT, DELIVERY_TIMEOUT_DEFAULT,
-    FETCH_BYTES_DEFAULT, FETCH_WAIT_DEFAULT, IN_FLIGHT_MAX, LINGER_DEFAULT, LINGER_MAX,
-    RECORDS_PER_BATCH_MAX, REQUEST_TIMEOUT_DEFAULT, TIMEOUT_MAX,
+    FETCH_BYTES_DEFAULT, FETCH_WAIT_DEFAULT, IN_FLIGHT_MAX, KEYS_MAX, LINGER_DEFAULT, LINGER_MAX,
+    RECORDS_PER_BATCH_MAX, REQUEST_TIMEOUT_DEFAULT, SAMPLED_ONE_OF_MAX, TIMEOUT_MAX,
 };
 use crate::partitioner::Partitioner;
 use crate::window::Policy;
@@ -207,6 +209,21 @@ pub enum Stop {
     AtEnd,
 }
 
+/// What a consumer verifies against the checkpoints of the server: `docs/PROOFS.md`. The log has to have them
+/// ([`crate::Integrity`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Checksums only, which find accidents.
+    #[default]
+    Off,
+    /// Every batch, before it is handed out. Records that no checkpoint covers yet are held back until one does: with the
+    /// server's defaults for half a second on average.
+    Every,
+    /// One batch of so many, chosen at random, after it was handed out: nothing is held back. A server that alters one
+    /// batch is found with a chance of one in so many.
+    Sampled(u32),
+}
+
 /// Settings of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerConfig {
@@ -225,6 +242,14 @@ pub struct ConsumerConfig {
     pub on_out_of_range: OnOutOfRange,
     /// When to end.
     pub stop: Stop,
+    /// What to verify.
+    pub verify: Verify,
+    /// Public keys that may have signed the checkpoints, as `pyralog key` shows them. Without any, the first that is seen is
+    /// believed from then on: that finds a change, and not a server that lies from the beginning.
+    pub keys: Vec<PublicKey>,
+    /// File in which the last checkpoints are kept, so that a log is refused that was rolled back or forked since the
+    /// last run; it is made if it is not there. For one program at a time, out of the server's reach.
+    pub trust_file: Option<PathBuf>,
 }
 
 impl Default for ConsumerConfig {
@@ -237,6 +262,9 @@ impl Default for ConsumerConfig {
             wait: FETCH_WAIT_DEFAULT,
             on_out_of_range: OnOutOfRange::Error,
             stop: Stop::Never,
+            verify: Verify::Off,
+            keys: Vec::new(),
+            trust_file: None,
         }
     }
 }
@@ -252,6 +280,14 @@ impl ConsumerConfig {
         let wait_max = Duration::from_millis(WAIT_MS_MAX.into());
         if self.wait > wait_max {
             return Err(ClientError::config("wait", format!("at most {wait_max:?}")));
+        }
+        if let Verify::Sampled(one_of) = self.verify {
+            range("verify", one_of as usize, 1..=SAMPLED_ONE_OF_MAX as usize)?;
+        }
+        range("keys", self.keys.len(), 0..=KEYS_MAX)?;
+        if self.verify == Verify::Off && (!self.keys.is_empty() || self.trust_file.is_some()) {
+            let problem = "keys and a trust file are of use only if something is verified";
+            return Err(ClientError::config("verify", problem));
         }
         let mut sorted = self.partitions.clone();
         sorted.sort_unstable();
@@ -326,7 +362,11 @@ mod tests {
         let crossed = ConsumerConfig { bytes_min: 2, bytes_max: 1, ..consumer.clone() };
         assert_eq!(complaint(crossed.check()), "bytes_min");
         let twice = vec![PartitionId::new(1), PartitionId::ZERO, PartitionId::new(1)];
-        let twice = ConsumerConfig { partitions: twice, ..consumer };
+        let twice = ConsumerConfig { partitions: twice, ..consumer.clone() };
         assert_eq!(complaint(twice.check()), "partitions");
+        let rarely = ConsumerConfig { verify: Verify::Sampled(0), ..consumer.clone() };
+        assert_eq!(complaint(rarely.check()), "verify");
+        let idle = ConsumerConfig { trust_file: Some("trust".into()), ..consumer };
+        assert_eq!(complaint(idle.check()), "verify");
     }
 }

@@ -12,6 +12,7 @@ use crate::directory::ClusterId;
 use crate::error::ClientError;
 use crate::fetch::{self, Report, Seek, What};
 use crate::fetched::FetchedBatch;
+use crate::verify::Proving;
 
 /// Reads records of one log, in order per partition.
 ///
@@ -23,6 +24,15 @@ pub struct Consumer {
     reports: mpsc::Receiver<Report>,
     partitions: BTreeMap<PartitionId, Partition>,
     ready: VecDeque<FetchedBatch>,
+}
+
+/// How a partition is read.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) partition: PartitionId,
+    pub(crate) from: StartFrom,
+    /// What verifies it, if anything does.
+    pub(crate) proving: Option<Proving>,
 }
 
 /// A partition that is read.
@@ -49,17 +59,19 @@ impl Consumer {
     pub(crate) fn start(
         client: &Client,
         route: (ClusterId, &LogRoute),
-        (config, starts): (&ConsumerConfig, &[(PartitionId, StartFrom)]),
+        config: &ConsumerConfig,
+        starts: Vec<Start>,
     ) -> Self {
         // Room for one report: the tasks hold theirs until it is their turn.
         let (report, reports) = mpsc::channel(1);
-        let begin = |(partition, from): &(PartitionId, StartFrom)| {
-            let config = ConsumerConfig { from: *from, ..config.clone() };
-            let seeks = fetch::start((client.clone(), config), (route, *partition), report.clone());
-            let (generation, position) = (0, position_of(*from));
-            (*partition, Partition { seeks, generation, state: State::Reading, position })
+        let begin = |Start { partition, from, proving }: Start| {
+            let config = ConsumerConfig { from, ..config.clone() };
+            let client = (client.clone(), config);
+            let seeks = fetch::start(client, (route, partition), proving, report.clone());
+            let (generation, position) = (0, position_of(from));
+            (partition, Partition { seeks, generation, state: State::Reading, position })
         };
-        let partitions = starts.iter().map(begin).collect();
+        let partitions = starts.into_iter().map(begin).collect();
         Self { reports, partitions, ready: VecDeque::new() }
     }
 
@@ -70,7 +82,9 @@ impl Consumer {
     /// # Errors
     /// Once per failure, for the partition that the error names; the others go on. The partition
     /// waits for [`Consumer::seek`] or [`Consumer::skip`]. Lost connections are no failures: they
-    /// are made again, forever. [`ClientError::UnknownLog`] if the log was deleted,
+    /// are made again, forever. [`ClientError::Unverified`] if what the server sends is not what it has stated
+    /// ([`crate::Verify`]): nothing that it names was handed out, unless samples were asked for.
+    /// [`ClientError::UnknownLog`] if the log was deleted,
     /// [`ClientError::LogReplaced`] if another one has its name.
     pub async fn next(&mut self) -> Result<Option<FetchedBatch>, ClientError> {
         loop {

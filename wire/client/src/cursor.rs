@@ -110,6 +110,12 @@ impl Cursor {
         }
     }
 
+    /// Where reading ends, once that is known.
+    #[must_use]
+    pub const fn end(&self) -> Option<Offset> {
+        self.end
+    }
+
     /// Goes to another position.
     pub fn seek(&mut self, at: StartFrom) {
         self.at = at;

@@ -11,9 +11,10 @@ use pyralog_log::batch::{BatchError, PushError};
 use pyralog_log::ids::{Offset, PartitionId};
 use pyralog_wire::client::ConnectionError;
 use pyralog_wire::name::NameError;
-use pyralog_wire::{ErrorCode, ErrorReply, Retry};
+use pyralog_wire::{ErrorCode, ErrorReply, Integrity, Retry};
 
 use crate::dispatch::{Failure, Refusal};
+use crate::verifying::Unverified;
 
 /// Why a call failed, or a record was not delivered. Cheap to clone: one failed batch tells many.
 #[derive(Clone, Debug)]
@@ -142,6 +143,32 @@ pub enum ClientError {
         offsets: Range<Offset>,
         /// What is wrong.
         source: BatchError,
+    },
+    /// What the server sends is not what it has stated, or what it states is not to be believed. Of a consumer that verifies
+    /// every batch, none of these records was handed out.
+    Unverified {
+        /// The log.
+        log: String,
+        /// The partition.
+        partition: PartitionId,
+        /// The records that it concerns.
+        offsets: Range<Offset>,
+        /// What is wrong.
+        source: Arc<Unverified>,
+    },
+    /// A consumer is to verify a log that has nothing to verify it by.
+    NotVerifiable {
+        /// The log.
+        log: String,
+        /// What it has.
+        integrity: Integrity,
+    },
+    /// The file with the checkpoints that were believed cannot be used.
+    TrustFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// No node of the fleet dealt ids in time, and those that were leased are used up. Ask again.
     NoIds {
@@ -387,6 +414,29 @@ impl ClientError {
             Self::Unexpected { expected } => {
                 write!(f, "the server answered something else than {expected}")
             }
+            other => other.fmt_proofs(f),
+        }
+    }
+
+    /// The errors about verification, for `Display`.
+    fn fmt_proofs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unverified { log, partition, offsets, source } => write!(
+                f,
+                "log `{log}` partition {partition}, offsets {} to {} (exclusive), not verified: {source}",
+                offsets.start, offsets.end
+            ),
+            Self::NotVerifiable { log, integrity: Integrity::None } => write!(
+                f,
+                "the log `{log}` cannot be verified: it has no proofs, they are chosen when a log is created (`pyralog \
+                 log create NAME --integrity hash`, or signed)"
+            ),
+            Self::NotVerifiable { log, .. } => write!(
+                f,
+                "the log `{log}` is not signed, so there is no key to ask for: create it with `--integrity signed`, or \
+                 verify it without keys"
+            ),
+            Self::TrustFile { path, problem } => write!(f, "{path}: {problem}"),
             _ => f.write_str("an error of the client"),
         }
     }
@@ -404,6 +454,7 @@ impl std::error::Error for ClientError {
             Self::NumbersLost { source, .. } => Some(source),
             Self::NoIds { last: Some(last), .. } => Some(last),
             Self::Corrupt { source, .. } => Some(source),
+            Self::Unverified { source, .. } => Some(source),
             _ => None,
         }
     }

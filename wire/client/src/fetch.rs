@@ -8,13 +8,14 @@
 //! the one after them starts is not known yet; a server that sends on without being asked would need
 //! a window of credit for each reader, in the protocol and on both sides.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use fastrand::Rng;
-use pyralog_log::ids::PartitionId;
+use pyralog_log::ids::{Offset, PartitionId};
 use pyralog_wire::message::{Fetch, FetchFrom, Fetched, LogRoute};
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +28,7 @@ use crate::exchange::Answered;
 use crate::fetched::FetchedBatch;
 use crate::link::{Ending, Link, Outgoing, ReplyTo};
 use crate::reading::Reading;
+use crate::verify::Proving;
 
 /// Go there.
 #[derive(Debug)]
@@ -58,13 +60,16 @@ pub(crate) enum What {
 pub(crate) fn start(
     (client, config): (Client, ConsumerConfig),
     ((cluster, route), partition): ((ClusterId, &LogRoute), PartitionId),
+    proving: Option<Proving>,
     reports: mpsc::Sender<Report>,
 ) -> mpsc::Sender<Seek> {
     let (seek, seeks) = mpsc::channel(1);
     let backoff = client.config().backoff();
     let cursor = Cursor::new(config.from, config.stop, config.on_out_of_range, backoff);
+    let reading = Reading::new(partition, cursor);
     let fetcher = Fetcher {
-        reading: Reading::new(partition, cursor),
+        reading: if proving.is_some() { reading.hashing() } else { reading },
+        proving,
         config,
         client,
         name: route.name.clone(),
@@ -89,6 +94,7 @@ struct Fetcher {
     partition: PartitionId,
     shard: u16,
     reading: Reading,
+    proving: Option<Proving>,
     generation: u64,
     reports: mpsc::Sender<Report>,
     rng: Rng,
@@ -97,6 +103,8 @@ struct Fetcher {
 /// A fetch under way.
 struct Asked {
     from: FetchFrom,
+    /// The log has at least as many records: a checkpoint said so before it was sent.
+    floor: Offset,
     link: Link,
     /// Where its records end.
     head: oneshot::Receiver<Fetched>,
@@ -106,6 +114,24 @@ struct Asked {
 /// The consumer is gone.
 struct Gone;
 
+/// Why a partition is read no further.
+enum Ended {
+    Gone,
+    Failed(ClientError),
+}
+
+impl From<Gone> for Ended {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<ClientError> for Ended {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Fetcher {
     async fn run(mut self, mut seeks: mpsc::Receiver<Seek>) {
         loop {
@@ -114,6 +140,9 @@ impl Fetcher {
                 Some(Err(seek)) => {
                     self.generation = seek.generation;
                     self.reading.seek(seek.to);
+                    if let Some(proving) = &mut self.proving {
+                        proving.moved();
+                    }
                 }
             }
         }
@@ -122,16 +151,28 @@ impl Fetcher {
     /// Reads on and on. Ends when the consumer is gone, or waits forever at an end or a failure.
     /// Dropped midway, it can be begun again at another position.
     async fn read(&mut self) -> Gone {
+        let ended = match self.read_on().await {
+            Ok(ended) => ended,
+            Err(Ended::Failed(error)) => What::Failed(error),
+            Err(Ended::Gone) => return Gone,
+        };
+        if self.report(ended).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        Gone
+    }
+
+    /// Reads until something ends it.
+    async fn read_on(&mut self) -> Result<What, Ended> {
+        if let Some(proving) = &mut self.proving {
+            proving.prove().await?;
+        }
         let mut ahead = None;
         loop {
             let next = match self.fetch(&mut ahead).await {
-                Ok(Answered { reply, payload }) => {
+                Ok((floor, Answered { reply, payload })) => {
                     let (batches, next) = self.reading.answered((reply, payload), &mut self.rng);
-                    if !batches.is_empty()
-                        && let Err(gone) = self.report(What::Batches(batches)).await
-                    {
-                        return gone;
-                    }
+                    self.pass(batches, floor).await?;
                     next
                 }
                 Err(error) => {
@@ -142,50 +183,99 @@ impl Fetcher {
                     self.reading.failed(&mut self.rng)
                 }
             };
-            let ended = match next {
-                Next::Go => continue,
-                Next::Retry(delay) => {
-                    tokio::time::sleep(delay).await;
-                    continue;
-                }
+            match next {
+                Next::Go => {}
+                Next::Retry(delay) => tokio::time::sleep(delay).await,
                 Next::Reroute(delay) => {
                     tokio::time::sleep(delay).await;
-                    match self.reroute().await {
-                        Ok(()) => continue,
-                        Err(error) => What::Failed(error),
-                    }
+                    self.reroute().await?;
                 }
-                Next::Finish => What::Finished,
-                Next::OutOfRange { low, high } => {
-                    let (partition, asked) = (self.partition, self.reading.offset());
-                    What::Failed(ClientError::OutOfRange { partition, asked, low, high })
+                Next::Finish => {
+                    self.prove_rest().await?;
+                    return Ok(What::Finished);
                 }
-                Next::Damaged { first, next } => {
-                    let (partition, offsets) = (self.partition, first..next);
-                    What::Failed(ClientError::Damaged { partition, offsets })
-                }
-                Next::Corrupt { first, next, source } => {
-                    let (partition, offsets) = (self.partition, first..next);
-                    What::Failed(ClientError::Corrupt { partition, offsets, source })
-                }
-                Next::Refused(reply) => What::Failed(ClientError::Server(reply)),
-                Next::Nonsense => {
-                    What::Failed(ClientError::Unexpected { expected: "later records" })
-                }
-            };
-            ahead = None;
-            if self.report(ended).await.is_err() {
-                return Gone;
+                failed => return Ok(What::Failed(self.failure(failed))),
             }
-            std::future::pending::<()>().await;
         }
     }
 
-    /// The answer to the fetch that is due: the one in `ahead`, or else one that goes out now. The
-    /// one after it is in `ahead` then, if it could be asked for.
-    async fn fetch(&self, ahead: &mut Option<Asked>) -> Result<Answered, ClientError> {
+    /// The error of an end that is not one of the log.
+    fn failure(&self, next: Next) -> ClientError {
+        let partition = self.partition;
+        match next {
+            Next::OutOfRange { low, high } => {
+                let asked = self.reading.offset();
+                ClientError::OutOfRange { partition, asked, low, high }
+            }
+            Next::Damaged { first, next } => {
+                ClientError::Damaged { partition, offsets: first..next }
+            }
+            Next::Corrupt { first, next, source } => {
+                ClientError::Corrupt { partition, offsets: first..next, source }
+            }
+            Next::Refused(reply) => ClientError::Server(reply),
+            _ => ClientError::Unexpected { expected: "later records" },
+        }
+    }
+
+    /// Hands batches to the consumer: at once, or each when it is proven.
+    async fn pass(&mut self, batches: Vec<FetchedBatch>, floor: Offset) -> Result<(), Ended> {
+        if let (Some(proving), Some(answer)) = (&mut self.proving, self.reading.take_hashed()) {
+            proving.received(answer, floor)?;
+            if proving.verifier().holds_back() {
+                return self.pass_proven(batches.into()).await;
+            }
+        }
+        self.hand_out(batches).await?;
+        if let Some(proving) = &mut self.proving {
+            // What is not covered yet is proven later, unless too much is.
+            while !proving.prove().await? && proving.verifier().is_full() {
+                proving.wait().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds back what is not proven.
+    async fn pass_proven(&mut self, mut held: VecDeque<FetchedBatch>) -> Result<(), Ended> {
+        loop {
+            let Some(proving) = &mut self.proving else { return Ok(()) };
+            let is_done = proving.prove().await?;
+            let due = proving.verifier().due_from();
+            let is_proven =
+                |batch: &FetchedBatch| due.is_none_or(|due| batch.header().owner.base_offset < due);
+            let proven = held.iter().take_while(|batch| is_proven(batch)).count();
+            let proven = held.drain(..proven).collect();
+            self.hand_out(proven).await?;
+            if is_done {
+                assert!(held.is_empty(), "what is not due is proven");
+                return Ok(());
+            }
+            if let Some(proving) = &mut self.proving {
+                proving.wait().await;
+            }
+        }
+    }
+
+    /// Proves what is still due at the end.
+    async fn prove_rest(&mut self) -> Result<(), ClientError> {
+        if let Some(proving) = &mut self.proving {
+            while !proving.prove().await? {
+                proving.wait().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn hand_out(&self, batches: Vec<FetchedBatch>) -> Result<(), Gone> {
+        if batches.is_empty() { Ok(()) } else { self.report(What::Batches(batches)).await }
+    }
+
+    /// The answer to the fetch that is due, and what the log had at least when it was sent: the one in
+    /// `ahead`, or else one that goes out now. The one after it is in `ahead` then, if it could be asked for.
+    async fn fetch(&self, ahead: &mut Option<Asked>) -> Result<(Offset, Answered), ClientError> {
         let due = ahead.take().filter(|asked| asked.from == self.reading.from());
-        let Asked { link, head, whole, .. } = match due {
+        let Asked { floor, link, head, whole, .. } = match due {
             Some(asked) => asked,
             None => self.ask_now().await?,
         };
@@ -200,7 +290,7 @@ impl Fetcher {
         };
         let after = self.wait() + self.client.config().request_timeout;
         match tokio::time::timeout(after, arriving).await {
-            Ok(Ok(ending)) => ending.map_err(ClientError::from),
+            Ok(Ok(ending)) => Ok((floor, ending.map_err(ClientError::from)?)),
             Ok(Err(_dropped)) => Err(ClientError::Closed),
             Err(_elapsed) => {
                 link.reset();
@@ -229,7 +319,8 @@ impl Fetcher {
         let ((begun, head), (reply, whole)) = (oneshot::channel(), oneshot::channel());
         let reply_to = ReplyTo::Fetch(Some(begun), reply);
         link.send(Outgoing { request: request.into(), payload: None, reply_to });
-        Asked { from, link, head, whole }
+        let floor = self.proving.as_ref().map_or(Offset::ZERO, |proving| proving.verifier().end());
+        Asked { from, floor, link, head, whole }
     }
 
     /// How long the server is to wait for records.

@@ -7,10 +7,12 @@ use pyralog_log::batch::{
     Rows,
 };
 use pyralog_log::ids::{Offset, PartitionId, Timestamp};
+use pyralog_log::merkle::batch_hash;
 use pyralog_seq::scarab::ScarabId;
 use pyralog_wire::message::Fetched;
 
 use crate::cursor::Cursor;
+use crate::verifying::Received;
 
 /// A batch of records of one partition. It holds a share of the buffer it was received into;
 /// cloning it, and reading its records, copies nothing.
@@ -155,12 +157,14 @@ pub(crate) struct Opened {
     pub(crate) fault: Option<(Offset, BatchError)>,
 }
 
-/// Opens the batches of a payload that `cursor` wants, verifying every checksum.
+/// Opens the batches of a payload that `cursor` wants, verifying every checksum. The hash of each that is sound goes to
+/// `hashes`, also of those that are not wanted.
 pub(crate) fn open(
     partition: PartitionId,
     (fetched, payload): (&Fetched, &Buffer),
     cursor: &Cursor,
     decoder: &mut Decoder,
+    mut hashes: Option<&mut Vec<Received>>,
 ) -> Opened {
     let (mut batches, mut begins) = (Vec::new(), None);
     let mut expected = fetched.first_offset;
@@ -180,6 +184,10 @@ pub(crate) fn open(
             let header = *batch.header();
             let offsets = (header.owner.base_offset, header.next_offset());
             expected = offsets.1;
+            if let Some(hashes) = &mut hashes {
+                let hash = batch_hash(batch.bytes()).expect("its header was read, and it is whole");
+                hashes.push(Received { offsets: offsets.0..offsets.1, hash });
+            }
             if cursor.begins_with(header.max_create_time) {
                 begins = begins.or(Some(offsets.0));
             }

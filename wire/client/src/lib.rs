@@ -12,7 +12,8 @@
 //!
 //! What decides is pure: [`dispatch`] and [`window`] (batches of a producer: order, sessions,
 //! retries, deadlines), [`stage`] (from records to the bytes that are sent), [`cursor`] and
-//! [`reading`] (position of a consumer, judgement of an answer), [`exchange`] (requests of a
+//! [`reading`] (position of a consumer, judgement of an answer), [`verifying`] (whether it is what the server has
+//! stated), [`exchange`] (requests of a
 //! connection), [`directory`] (where shards listen), [`fleet`] (which node is asked for ids, and which
 //! is believed), [`backoff`], the partitioner. They take the
 //! time and a seeded generator as arguments, return commands, and are tested against a model of a
@@ -36,6 +37,7 @@ pub mod fleet;
 pub mod limits;
 pub mod reading;
 pub mod stage;
+pub mod verifying;
 pub mod window;
 
 mod client;
@@ -60,9 +62,13 @@ mod scrub;
 mod slot;
 mod stored;
 mod tree;
+mod trust_file;
+mod verify;
 
 pub use client::Client;
-pub use config::{ClientConfig, ConsumerConfig, OnOutOfRange, ProducerConfig, StartFrom, Stop};
+pub use config::{
+    ClientConfig, ConsumerConfig, OnOutOfRange, ProducerConfig, StartFrom, Stop, Verify,
+};
 pub use consumer::Consumer;
 pub use counters::{Counter, CounterLease, Gaps};
 pub use delivery::{Delivery, RecordMetadata};
@@ -77,10 +83,12 @@ pub use producer::Producer;
 pub use record::Record;
 pub use stored::{Stored, StoredBatches, StoredReader};
 pub use tree::{TreeNodes, TreeState};
+pub use verifying::Unverified;
 
 pub use pyralog_log::batch::{BatchHeader, Codec, Headers, RecordView, Rows};
 pub use pyralog_log::durability::Durability;
 pub use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
+pub use pyralog_log::proof::PublicKey;
 pub use pyralog_seq::scarab::{ScarabId, Slot, Tick};
 pub use pyralog_wire::message::{
     CounterConfig, CounterInfo, CounterMode, DamagedRange, LogDescription, LogRoute, NodeStats,

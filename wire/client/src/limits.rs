@@ -51,6 +51,24 @@ pub const FETCH_BYTES_DEFAULT: u32 = 1 << 20;
 /// Bytes that a [`crate::StoredReader`] asks for at a time: the smallest answer that can hold every batch.
 pub const STORED_BYTES: u32 = 8 << 20;
 
+/// Samples that wait for a checkpoint; then reading waits for it too: 64 KiB a partition.
+pub const SAMPLES_DUE_MAX: usize = 1024;
+
+/// Batches of which one is verified, at most: rarer is never.
+pub const SAMPLED_ONE_OF_MAX: u32 = 1_000_000;
+
+/// Public keys that a consumer is given: those of a cluster, and their predecessors.
+pub const KEYS_MAX: usize = 64;
+
+/// How often it is asked for a checkpoint that covers what is held back: ten times per interval of the server's default.
+pub const VERIFY_POLL: Duration = Duration::from_millis(100);
+
+/// Partitions that a trust file remembers: four logs with as many partitions as there can be.
+pub const TRUST_PARTITIONS_MAX: usize = 16_384;
+
+/// Bytes of a trust file: 448 digits and a line for people, below 640, for each partition.
+pub const TRUST_FILE_BYTES_MAX: u64 = 640 * TRUST_PARTITIONS_MAX as u64;
+
 /// How long a fetch waits at the tail unless configured.
 pub const FETCH_WAIT_DEFAULT: Duration = Duration::from_secs(5);
 
@@ -190,6 +208,12 @@ pub fn limits() -> Vec<Limit> {
         limit("TIMEOUT_MAX", ms(TIMEOUT_MAX), "ms", "sums cannot overflow"),
         limit("FETCH_BYTES_DEFAULT", FETCH_BYTES_DEFAULT.into(), "bytes", "one default batch"),
         limit("STORED_BYTES", STORED_BYTES.into(), "bytes", "the largest batch"),
+        limit("SAMPLES_DUE_MAX", number(SAMPLES_DUE_MAX), "samples", "64 KiB a partition"),
+        limit("SAMPLED_ONE_OF_MAX", SAMPLED_ONE_OF_MAX.into(), "batches", "rarer is never"),
+        limit("KEYS_MAX", number(KEYS_MAX), "keys", "of the nodes of a cluster"),
+        limit("VERIFY_POLL", ms(VERIFY_POLL), "ms", "ten times per checkpoint"),
+        limit("TRUST_PARTITIONS_MAX", number(TRUST_PARTITIONS_MAX), "partitions", "10 MiB"),
+        limit("TRUST_FILE_BYTES_MAX", TRUST_FILE_BYTES_MAX, "bytes", "640 per partition"),
         limit("FETCH_WAIT_DEFAULT", ms(FETCH_WAIT_DEFAULT), "ms", "few empty answers at the tail"),
         limit(
             "LINK_QUEUE_REQUESTS_MAX",

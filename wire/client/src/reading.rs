@@ -9,7 +9,8 @@ use pyralog_wire::message::{FetchFrom, Fetched, Reply, Response};
 
 use crate::config::StartFrom;
 use crate::cursor::{Cursor, Next};
-use crate::fetched::{FetchedBatch, open};
+use crate::fetched::{FetchedBatch, Opened, open};
+use crate::verifying::Answer;
 
 /// The machine. Invariant: what was handed out is never handed out again unless a seek says so.
 pub struct Reading {
@@ -18,13 +19,34 @@ pub struct Reading {
     decoder: Decoder,
     /// The last answer was damaged. Twice is a failure.
     corrupt: bool,
+    /// Batches are hashed, for whoever verifies them.
+    hashes: bool,
+    hashed: Option<Answer>,
 }
 
 impl Reading {
     /// Reads `partition` from where `cursor` is.
     #[must_use]
     pub fn new(partition: PartitionId, cursor: Cursor) -> Self {
-        Self { partition, cursor, decoder: Decoder::new(), corrupt: false }
+        Self {
+            partition,
+            cursor,
+            decoder: Decoder::new(),
+            corrupt: false,
+            hashes: false,
+            hashed: None,
+        }
+    }
+
+    /// The same, with the batches hashed: see [`Reading::take_hashed`].
+    #[must_use]
+    pub fn hashing(self) -> Self {
+        Self { hashes: true, ..self }
+    }
+
+    /// What the last answer has brought, for a [`crate::verifying::Verifier`]; once.
+    pub fn take_hashed(&mut self) -> Option<Answer> {
+        self.hashed.take()
     }
 
     /// Where to fetch.
@@ -82,11 +104,32 @@ impl Reading {
     ) -> (Vec<FetchedBatch>, Next) {
         self.cursor.note_end(fetched);
         let decoder = &mut self.decoder;
-        let opened = open(self.partition, (fetched, &payload), &self.cursor, decoder);
+        let asked = self.cursor.offset();
+        let mut batches = Vec::new();
+        let hashes = self.hashes.then_some(&mut batches);
+        let opened = open(self.partition, (fetched, &payload), &self.cursor, decoder, hashes);
         drop(payload);
         if let Some(base) = opened.begins {
             self.cursor.begun(base);
         }
+        let (handed_out, next) = self.opened(fetched, opened, rng);
+        if self.hashes {
+            let next = self.cursor.offset();
+            // Of an answer that was not sound all the way, what is asked for again counts then.
+            batches.retain(|batch| next.is_none_or(|next| batch.offsets.end <= next));
+            let (end, high) = (self.cursor.end(), fetched.high);
+            self.hashed = Some(Answer { asked, next, end, high, batches });
+        }
+        (handed_out, next)
+    }
+
+    /// Moves on, by what the opened payload has shown.
+    fn opened(
+        &mut self,
+        fetched: &Fetched,
+        opened: Opened,
+        rng: &mut Rng,
+    ) -> (Vec<FetchedBatch>, Next) {
         let Some((first, source)) = opened.fault else {
             self.corrupt = false;
             return (opened.batches, self.cursor.fetched(fetched));

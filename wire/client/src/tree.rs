@@ -3,8 +3,7 @@
 
 use pyralog_log::ids::{Offset, PartitionId};
 use pyralog_log::merkle::{ConsistencyProof, InclusionProof, NODE_BYTES, Node};
-use pyralog_log::proof::checkpoint::CHECKPOINT_BYTES;
-use pyralog_log::proof::{Checkpoint, SignedCheckpoint};
+use pyralog_log::proof::{Checkpoint, SignedCheckpoint, Stated};
 use pyralog_wire::Request;
 use pyralog_wire::message::{
     GetCheckpoint, LogRoute, ProveConsistency, ProveRecord, ReadTree, Response,
@@ -154,10 +153,6 @@ fn read_checkpoint(
     if bytes.is_empty() {
         return Ok((None, None));
     }
-    if bytes.len() == CHECKPOINT_BYTES {
-        let signed = SignedCheckpoint::decode(bytes).map_err(|_| wrong())?;
-        return Ok((Some(*signed.checkpoint()), Some(signed)));
-    }
-    let statement = bytes.try_into().map_err(|_| wrong())?;
-    Ok((Some(Checkpoint::decode(statement).map_err(|_| wrong())?), None))
+    let stated = Stated::decode(bytes).map_err(|_| wrong())?;
+    Ok((Some(*stated.checkpoint()), stated.signed().copied()))
 }
