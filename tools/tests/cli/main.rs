@@ -9,6 +9,7 @@ mod hostile_receipts;
 mod inspect;
 mod logs;
 mod process;
+mod proofs;
 mod records;
 mod remembered;
 mod restore;
