@@ -252,12 +252,13 @@ fn a_signer_of_ten_thousand_batches_of_nonsense_makes_nobody_panic() {
                 root: *node.hash.as_bytes(),
                 ..log.checkpoint
             };
+            let whole = 0..content.len();
             opened[0] += 1;
             for offset in [0, 6, u64::from(records) - 1] {
                 let proof = RecordProof {
                     offset: Offset::new(offset),
                     inclusion: InclusionProof::default(),
-                    slice: slice::disclose(content, &[0..content.len()]),
+                    slice: slice::disclose(content, std::slice::from_ref(&whole)),
                 };
                 opened[1] += usize::from(proof.verify(&checkpoint, Offset::new(offset)).is_ok());
             }
