@@ -40,7 +40,7 @@ pub use hash::{HASH_BYTES, Hash, NODE_BYTES, Node, Root, bag, batch_hash, join, 
 pub use inclusion::{InclusionProof, Place, Step};
 pub use numbering::{NodeId, cover, nodes_before};
 pub use proof_error::ProofError;
-pub use state::{NODES_START, TREE_NAME, TREE_STATE_NAME};
+pub use state::{NODES_START, TREE_NAME, TREE_STATE_NAME, read_published};
 pub(crate) use state::{STATE_BYTES_MAX, TreeState};
 
 /// Bytes of one step of an inclusion proof, or of one node of a consistency proof.

@@ -24,6 +24,14 @@ const VERSION: u32 = 1;
 /// Most bytes of the file.
 pub(crate) const STATE_BYTES_MAX: usize = 4096;
 
+/// The checkpoint in the file, for whoever only looks: its peaks have its root, and its signature holds.
+///
+/// # Errors
+/// Why the file cannot be used; the tree stands still then.
+pub fn read_published(file: &[u8]) -> Result<Published, FormatError> {
+    TreeState::decode(file).map(|state| state.published)
+}
+
 /// The content of the file. Invariant: the peaks have the root of the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TreeState {

@@ -1,5 +1,6 @@
 //! What is in the directory of a partition: gathered here, shown by `show`.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use pyralog_log::checkpoint::{CHECKPOINT_NAME, DAMAGED_NAME};
@@ -8,6 +9,8 @@ use pyralog_log::index::Index;
 use pyralog_log::index::pphm::Map;
 use pyralog_log::inspect::{CheckpointFacts, PartitionFacts, Seen, SegmentFound, Survey};
 use pyralog_log::manifest::{MANIFEST_NAME, Manifest};
+use pyralog_log::merkle::{TREE_STATE_NAME, read_published};
+use pyralog_log::partition::Published;
 use pyralog_log::recovery::{Damage, HeaderFound};
 use pyralog_log::recovery_file::QUARANTINE_NAME;
 use pyralog_log::segment::{
@@ -80,6 +83,8 @@ pub(super) struct PartitionReport {
     pub(super) segments: Vec<SegmentReport>,
     pub(super) quarantined: Vec<(String, u64)>,
     pub(super) manifest: Small<Manifest>,
+    /// What was published of its Merkle tree. Missing without proofs, and where only one segment is looked at.
+    pub(super) tree: Small<Published>,
     /// Records before the first segment that should be there.
     pub(super) front: Option<Damage>,
 }
@@ -94,6 +99,8 @@ pub(super) fn gather(
     // In this order: retention first says in the manifest what is gone, then removes it.
     let (checkpoint, damaged) =
         (small(&dir.join(CHECKPOINT_NAME))?, small(&dir.join(DAMAGED_NAME))?);
+    // It is about the partition, and one segment need not be its end.
+    let tree = if only.is_none() { small(&dir.join(TREE_STATE_NAME))? } else { None };
     let found = segments(dir)?;
     let manifest = small(&dir.join(MANIFEST_NAME))?;
     let facts =
@@ -116,6 +123,11 @@ pub(super) fn gather(
             Ok(None) => Small::Missing,
             Ok(Some(found)) => Small::Sound(found.clone()),
             Err(error) => Small::Unusable(error.to_string()),
+        },
+        tree: match tree.as_deref().map(read_published) {
+            None => Small::Missing,
+            Some(Ok(found)) => Small::Sound(found),
+            Some(Err(error)) => Small::Unusable(error.to_string()),
         },
         front: match (only, found.first()) {
             (None, Some(first)) => facts.missing_front(first.base),
@@ -294,9 +306,18 @@ impl PartitionReport {
         all
     }
 
-    /// How much is wrong: damaged ranges, and the manifest if it cannot be used, which is as bad.
+    /// How much is wrong: damaged ranges, and the manifest or the tree if it cannot be used, which is as bad.
     pub(super) fn faults(&self) -> usize {
-        self.damages().len() + usize::from(matches!(self.manifest, Small::Unusable(_)))
+        let is_manifest_lost = matches!(self.manifest, Small::Unusable(_));
+        let is_tree_lost = matches!(self.tree, Small::Unusable(_)) || self.missing_end().is_some();
+        self.damages().len() + usize::from(is_manifest_lost) + usize::from(is_tree_lost)
+    }
+
+    /// The records that a checkpoint of the tree covers and that are behind the end of what was read.
+    pub(super) fn missing_end(&self) -> Option<Range<Offset>> {
+        let covered = self.tree.sound()?.checkpoint.end_offset;
+        let end = self.segments.last()?.survey.as_ref()?.end;
+        (end < covered && !self.moves()).then_some(end..covered)
     }
 
     /// Offset of the first record that is there.

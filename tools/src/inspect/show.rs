@@ -1,10 +1,12 @@
 //! How what was found is printed: tables for people, one document for programs.
 
+use std::ops::Range;
 use std::path::Path;
 
 use pyralog_log::batch::{BatchHeader, Codec};
 use pyralog_log::ids::Timestamp;
 use pyralog_log::inspect::{Seen, SegmentFound, Survey};
+use pyralog_log::partition::Published;
 use pyralog_log::recovery::{Damage, FileRow};
 use pyralog_log::segment::FilePosition;
 use serde_json::{Value, json};
@@ -107,6 +109,15 @@ pub(super) fn partition(output: Output, report: &PartitionReport) -> Result<(), 
     };
     output.line(&format!("damaged list {list}"))?;
     output.line(&format!("manifest     {}", manifest_text(report)))?;
+    if let Some(tree) = tree_text(report) {
+        output.line(&format!("tree         {tree}"))?;
+    }
+    if let Some(missing) = report.missing_end() {
+        let word = output.paint(Tone::Bad, "missing");
+        let Range { start, end } = missing;
+        output
+            .line(&format!("{word} offsets {start} to {end} (exclusive), which the tree covers"))?;
+    }
     if !report.quarantined.is_empty() {
         let bytes = report.quarantined.iter().map(|(_, bytes)| bytes).sum();
         let count = report.quarantined.len();
@@ -257,6 +268,41 @@ fn manifest_text(report: &PartitionReport) -> String {
     format!("readable from offset {}{remote}{swap}", found.low)
 }
 
+/// What was published of the tree; nothing for a log without proofs.
+fn tree_text(report: &PartitionReport) -> Option<String> {
+    let Published { checkpoint, signed } = match &report.tree {
+        Small::Missing => return None,
+        Small::Unusable(why) => return Some(format!("unusable: {why}; it grows no more")),
+        Small::Sound(found) => found,
+    };
+    let by = signed.map_or("unsigned".to_owned(), |signed| {
+        format!("signed by {}", signed.key().fingerprint())
+    });
+    Some(format!(
+        "{} batches up to offset {}, {by} at {}, root {}",
+        checkpoint.tree_size,
+        checkpoint.end_offset,
+        time(checkpoint.time),
+        checkpoint.tree().node.hash
+    ))
+}
+
+fn tree_json(report: &PartitionReport) -> Value {
+    match &report.tree {
+        Small::Missing => Value::Null,
+        Small::Unusable(why) => json!({ "problem": why }),
+        Small::Sound(Published { checkpoint, signed }) => json!({
+            "cluster": checkpoint.cluster,
+            "batches": checkpoint.tree_size,
+            "end_offset": checkpoint.end_offset.get(),
+            "root": checkpoint.tree().node.hash.to_string(),
+            "time": time(checkpoint.time),
+            "public_key": signed.map(|signed| signed.key().to_string()),
+            "missing": report.missing_end().map(|range| [range.start.get(), range.end.get()]),
+        }),
+    }
+}
+
 /// A data directory.
 pub(super) fn data(output: Output, report: &DataReport, depth: Depth) -> Result<(), Failure> {
     if output.json() {
@@ -341,6 +387,12 @@ fn state(found: &PartitionReport) -> String {
     if let Small::Unusable(why) = &found.manifest {
         words.push(format!("manifest unusable: {why}"));
     }
+    if let Small::Unusable(why) = &found.tree {
+        words.push(format!("tree unusable: {why}"));
+    }
+    if found.missing_end().is_some() {
+        words.push("ends before its tree".to_owned());
+    }
     match &found.checkpoint {
         Small::Sound(checkpoint) if checkpoint.clean => words.push("closed cleanly".to_owned()),
         Small::Sound(_) => words.push("open, or not closed cleanly".to_owned()),
@@ -402,6 +454,7 @@ fn partition_json(report: &PartitionReport) -> Value {
                 "swap": found.swap.is_some(),
             }),
         },
+        "tree": tree_json(report),
         "segments": report.segments.iter().map(segment_json).collect::<Value>(),
         "damaged": report.damages().iter().map(damage_json).collect::<Value>(),
         "quarantined": report.quarantined.iter().map(|(name, _)| name.as_str()).collect::<Value>(),

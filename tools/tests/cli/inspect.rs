@@ -174,3 +174,42 @@ fn what_is_nothing_of_ours_is_refused() {
     inspect(&file, &[]).failed(2);
     inspect(&data.path().join("missing"), &[]).failed(1);
 }
+
+#[test]
+fn the_root_of_a_tree_is_shown_and_a_log_that_ends_before_it_is_damaged() {
+    let data = tempfile::tempdir().unwrap();
+    let served = Served::start(data.path(), &[]);
+    served.run(&["log", "create", "ledger", "-p", "1", "--integrity", "signed"]).text();
+    served.run_with(&["produce", "ledger"], b"one\ntwo\n").text();
+    let long = ["log", "create", "long", "-p", "1", "--integrity", "signed"];
+    served.run(&[&long[..], &["--segment-size", "1MiB"]].concat()).text();
+    served.run_with(&["produce", "long"], ("x".repeat(1000) + "\n").repeat(3000).as_bytes()).text();
+    served.stop();
+    // A segment that is not the last ends before the tree does.
+    inspect(&data.path().join("logs/2/0/00000000000000000000.seg"), &["--verify"]).text();
+    let partition = data.path().join("logs/1/0");
+    let found = inspect(&partition, &["--json"]).json();
+    let tree = &found["tree"];
+    assert_eq!((&tree["batches"], &tree["end_offset"]), (&1.into(), &2.into()), "{found}");
+    let text = inspect(&partition, &[]).text();
+    assert!(text.contains(tree["root"].as_str().unwrap()) && text.contains("signed by"), "{text}");
+    inspect(data.path(), &["--verify"]).text();
+
+    // Somebody cuts the log off behind what was signed.
+    let segment = partition.join("00000000000000000000.seg");
+    let whole = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &whole[..4096]).unwrap();
+    let checkpoint = partition.join("checkpoint");
+    let kept = std::fs::read(&checkpoint).unwrap();
+    std::fs::remove_file(&checkpoint).unwrap();
+    let said = inspect(&partition, &["--verify"]);
+    assert_eq!(said.code, 1);
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(text.contains("offsets 0 to 2 (exclusive), which the tree covers"), "{text}");
+    std::fs::write(&segment, whole).unwrap();
+    std::fs::write(&checkpoint, kept).unwrap();
+    flip(&partition.join("tree.state"), 60);
+    let said = inspect(&partition, &[]);
+    assert_eq!(said.code, 1);
+    assert!(String::from_utf8(said.stdout).unwrap().contains("it grows no more"));
+}
