@@ -145,6 +145,47 @@ fn out_of_range_follows_the_policy() {
     }
 }
 
+/// One that has read up to offset 4 of the 7 that there were, when the log was cut before offset `low`.
+fn overtaken(policy: OnOutOfRange, stop: Stop, low: u64) -> (Cursor, Next) {
+    let mut cursor = Cursor::new(StartFrom::Earliest, stop, policy, BACKOFF);
+    assert_eq!(cursor.fetched(&fetched(0, 4, 7)), Next::Go);
+    let range = ErrorDetail::OffsetOutOfRange { low: offset(low), high: offset(12) };
+    let reply = ErrorReply::from(ErrorCode::OffsetOutOfRange).with_detail(range);
+    let next = cursor.refused(reply, &mut Rng::with_seed(1));
+    (cursor, next)
+}
+
+#[test]
+fn a_reader_that_retention_overtakes_gets_the_range_and_can_go_on_at_its_beginning() {
+    let (mut cursor, next) = overtaken(OnOutOfRange::Error, Stop::Never, 6);
+    assert_eq!(next, Next::OutOfRange { low: offset(6), high: offset(12) });
+    assert_eq!(
+        cursor.offset(),
+        Some(offset(4)),
+        "it stays where it was until it is told otherwise"
+    );
+    cursor.seek(StartFrom::Offset(offset(6)));
+    assert!(!cursor.wants((offset(4), offset(6))));
+    assert!(cursor.wants((offset(5), offset(8))), "the first batch may begin before the range");
+    assert_eq!(cursor.fetched(&fetched(5, 8, 12)), Next::Go);
+    assert_eq!(cursor.offset(), Some(offset(8)));
+}
+
+#[test]
+fn a_reader_that_retention_overtakes_goes_on_by_itself_if_it_may_and_keeps_its_end() {
+    let (mut cursor, next) = overtaken(OnOutOfRange::Earliest, Stop::AtEnd, 6);
+    assert_eq!((next, cursor.from()), (Next::Retry(Duration::ZERO), FetchFrom::Earliest));
+    assert!(cursor.wants((offset(6), offset(8))), "what is left before its end");
+    assert_eq!(cursor.fetched(&fetched(6, 8, 12)), Next::Finish, "the end is that of its start");
+    let (mut cursor, _) = overtaken(OnOutOfRange::Earliest, Stop::AtEnd, 9);
+    assert!(!cursor.wants((offset(9), offset(12))), "all that it was to read is gone");
+    assert_eq!(cursor.fetched(&fetched(9, 12, 12)), Next::Finish);
+    let (mut cursor, next) = overtaken(OnOutOfRange::Latest, Stop::Never, 9);
+    assert_eq!((next, cursor.from()), (Next::Retry(Duration::ZERO), FetchFrom::Latest));
+    assert_eq!(cursor.fetched(&fetched(12, 12, 12)), Next::Go);
+    assert_eq!(cursor.offset(), Some(offset(12)));
+}
+
 #[test]
 fn refusals_are_sorted_by_what_helps() {
     let mut rng = Rng::with_seed(1);
