@@ -33,9 +33,12 @@ async fn computed(partition: &Partition, end: Offset) -> Root {
     root
 }
 
-/// Waits until a checkpoint covers `end`, or the tree stands still.
+/// Looks at a tree of which something is expected: a minute or so, where milliseconds do.
+const LOOKS_MAX: u32 = 3_000;
+
+/// Waits until a checkpoint covers `end`, or the tree stands still; panics if neither comes.
 async fn published(partition: &Partition, end: u64) -> Result<Published, TreeFault> {
-    loop {
+    for _ in 0..LOOKS_MAX {
         let changed = partition.shell.changed.listen();
         let status = partition.tree_status().unwrap();
         if let Some(fault) = status.fault {
@@ -48,6 +51,7 @@ async fn published(partition: &Partition, end: u64) -> Result<Published, TreeFau
         // A fault wakes nobody.
         time::timeout(Duration::from_millis(20), changed).await.ok();
     }
+    panic!("no checkpoint of offset {end} and no alarm: {:?}", partition.tree_status())
 }
 
 /// Appends batches of several records up to an offset, some large enough to roll.
