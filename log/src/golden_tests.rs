@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::batch::Session;
 use crate::checkpoint::{Checkpoint, Start, decode_damages, encode_damages};
+use crate::compaction::{self, plan::Progress};
 use crate::ids::{LogId, Offset, PartitionId, SessionId, Timestamp};
 use crate::index::Index;
 use crate::index::pphm::{Builder, Map, Mode, Options};
@@ -151,6 +152,18 @@ fn golden_manifest() {
     };
     let kept = check("manifest", &manifest.encode());
     assert_eq!(Manifest::decode(&kept).unwrap().manifest, manifest);
+}
+
+#[test]
+fn golden_compaction() {
+    let (log, partition) = (LogId::new(7), PartitionId::new(1));
+    let progress = Progress {
+        clean: Offset::new(1234),
+        oldest_tombstone: Some(Timestamp::new(-5)),
+        ran: Timestamp::new(1_753_000_000_000_000),
+    };
+    let kept = check("compaction", &compaction::encode(log, partition, &progress));
+    assert_eq!(compaction::decode(&kept, log, partition), Ok(progress));
 }
 
 #[test]

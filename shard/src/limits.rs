@@ -246,6 +246,7 @@ fn in_all() -> Vec<Limit> {
         ),
         limit("HOUSEKEEPING_INTERVAL", ms(HOUSEKEEPING_INTERVAL), "ms", "what a bound is late by"),
         limit("HOUSEKEEPING_IO_BYTES", HOUSEKEEPING_IO_BYTES, "bytes", "a second: 5 TiB a day"),
+        limit("COMPACTION_MEMORY_MIN", COMPACTION_MEMORY_MIN, "bytes", "32 thousand keys a pass"),
         limit("SCRUB_BYTES", SCRUB_BYTES, "bytes", "a second: 675 GiB a day"),
         limit("TIER_ROUNDS_MAX", TIER_ROUNDS_MAX.into(), "segments", "the others have their turn"),
         limit(
