@@ -12,12 +12,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use hashbrown::HashMap;
-use pyralog_log::ids::{LogId, PartitionId};
-use pyralog_log::partition::{Changes, PartitionConfig, Proofs, Storage, Tiering};
-use pyralog_log::partition_file::Partition;
+use pyralog_log::compaction::CompactionStats;
+use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
+use pyralog_log::partition::{Changes, PartitionConfig, Proofs, Storage, Tiering, TreeStatus};
+use pyralog_log::partition_file::{Partition, TierUse};
 use pyralog_log::recovery::RecoveryReport;
 use pyralog_log::retention::{Bounds, Life};
-use pyralog_wire::message::PartitionInfo;
+use pyralog_wire::message::{CompactionInfo, PartitionInfo, StoreInfo, TreeInfo};
 use pyralog_wire::{ErrorCode, ErrorReply, Integrity, LogConfig, LogStorage};
 
 use crate::catalog::LogEntry;
@@ -113,6 +114,9 @@ impl Owned {
             high: snapshot.high,
             end: snapshot.end,
             bytes: snapshot.bytes,
+            compaction: compaction_info(&snapshot.compaction),
+            store: store_info(&snapshot.tier),
+            tree: snapshot.tree.as_ref().map(tree_info),
         }
     }
 
@@ -189,6 +193,40 @@ impl Partitions {
         let removed = self.of_log(log);
         self.owned.borrow_mut().retain(|(of, _), _| *of != log);
         removed
+    }
+}
+
+fn compaction_info(stats: &CompactionStats) -> CompactionInfo {
+    CompactionInfo {
+        ran: stats.ran,
+        clean: stats.clean,
+        bytes: stats.bytes,
+        dirty_bytes: stats.dirty_bytes,
+        removed_records: stats.removed_records,
+        removed_tombstones: stats.removed_tombstones,
+    }
+}
+
+fn store_info(tier: &TierUse) -> StoreInfo {
+    let count = |segments: u64| u32::try_from(segments).unwrap_or(u32::MAX);
+    StoreInfo {
+        segments: count(tier.segments),
+        bytes: tier.bytes,
+        remote_only_segments: count(tier.remote_only),
+        remote_only_bytes: tier.remote_only_bytes,
+        waiting_segments: count(tier.waiting),
+        waiting_bytes: tier.waiting_bytes,
+    }
+}
+
+fn tree_info(status: &TreeStatus) -> TreeInfo {
+    let checkpoint = status.published.map(|published| published.checkpoint);
+    TreeInfo {
+        batches: status.batches,
+        lag_records: status.lag_records,
+        checkpoint_end: checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.end_offset),
+        checkpoint_time: checkpoint.map_or(Timestamp::ZERO, |checkpoint| checkpoint.time),
+        is_failed: status.fault.is_some(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `pyralog log`: create, list, describe, change and delete logs, and look keys up.
 
 mod get;
+mod life;
 mod scrub;
 mod truncate;
 
@@ -216,7 +217,8 @@ fn print(output: Output, log: &LogDescription) -> Result<(), Failure> {
         })
         .collect();
     let header = ["PARTITION", "SHARD", "FIRST", "NEXT", "RECORDS", "SIZE", "SEGMENTS", "STATE"];
-    output.table(&header, &rows)
+    output.table(&header, &rows)?;
+    life::print(output, log)
 }
 
 /// `4 partitions, durable, synced, segments of 1GiB`.
@@ -279,6 +281,9 @@ fn log_json(log: &LogDescription) -> Value {
                 "bytes": partition.bytes,
                 "segments": partition.segments,
                 "failed": partition.failed,
+                "compaction": life::compaction_json(partition),
+                "store": life::store_json(partition),
+                "tree": life::tree_json(partition),
             })
         })
         .collect();

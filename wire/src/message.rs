@@ -25,8 +25,9 @@ pub use handshake::{ConnectionLimits, Hello, ShardAddress, Welcome};
 pub use ids::{DealIds, IdsDealt};
 pub use keys::{FetchKey, KeyFetched};
 pub use logs::{
-    AlterLog, CreateLog, DeleteLog, Deleted, DescribeLog, ListLogs, LogDescription, LogPage,
-    LogRoute, Metadata, PartitionInfo, Routes, TruncateLog, Truncated,
+    AlterLog, CompactionInfo, CreateLog, DeleteLog, Deleted, DescribeLog, ListLogs, LogDescription,
+    LogPage, LogRoute, Metadata, PartitionInfo, Routes, StoreInfo, TreeInfo, TruncateLog,
+    Truncated,
 };
 pub use node::{NodeStats, Ping, Pong, ShardStats, Stats};
 pub use proofs::{

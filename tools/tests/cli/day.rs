@@ -246,8 +246,13 @@ impl Day {
             self.an_hour();
         }
         self.until("compaction", |day| day.read_the_prices() < day.written);
+        let compaction = &self.partition("prices")["compaction"];
+        assert!(compaction["removed_records"].as_u64() > Some(0), "{compaction}");
+        assert!(compaction["last_run"].is_string(), "{compaction}");
         let store = self.place("store");
         self.until("the object store", |day| objects(&store) >= 3 && day.local_segments() <= 4);
+        let described = &self.partition("ledger")["store"];
+        assert!(described["remote_only_bytes"].as_u64() > Some(0), "{described}");
         self.until("retention", |day| day.partition("visits")["low"].as_u64() > Some(0));
         assert_eq!(self.read_the_ledger(), 0, "through all tiers, from the first record");
     }

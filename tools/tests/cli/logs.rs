@@ -71,6 +71,33 @@ fn names_and_settings_that_cannot_be_are_usage_errors() {
 }
 
 #[test]
+fn what_the_background_does_is_described() {
+    let served = Served::fresh();
+    served.run(&["log", "create", "plain", "-p", "1"]).text();
+    let plain = served.run(&["log", "describe", "plain"]).text();
+    for absent in ["COMPACTION", "IN STORE", "CHECKPOINT"] {
+        assert!(!plain.contains(absent), "{plain}");
+    }
+    served.run(&["log", "create", "prices", "-p", "1", "--compact", "on"]).text();
+    let prices = served.run(&["log", "describe", "prices"]).text();
+    assert!(prices.contains("LAST RUN") && prices.contains("never"), "{prices}");
+    served.run(&["log", "create", "ledger", "-p", "1", "--integrity", "hash"]).text();
+    served.run_with(&["produce", "ledger", "-q"], b"one\ntwo\n").text();
+    let tree = (0..1_000).find_map(|_| {
+        let described = served.run(&["log", "describe", "ledger", "--json"]).json();
+        let partition = described["partitions"][0].clone();
+        assert_eq!(partition["compaction"]["last_run"], serde_json::Value::Null);
+        assert_eq!(partition["store"]["segments"], 0);
+        (partition["tree"]["checkpoint_end"] == 2).then(|| partition["tree"].clone())
+    });
+    let tree = tree.expect("a checkpoint of both records");
+    assert_eq!((&tree["lag_records"], &tree["failed"]), (&0.into(), &false.into()));
+    assert!(tree["batches"].as_u64() > Some(0) && tree["checkpoint_time"].is_string(), "{tree}");
+    let ledger = served.run(&["log", "describe", "ledger"]).text();
+    assert!(ledger.contains("CHECKPOINT OF") && !ledger.contains("LAST RUN"), "{ledger}");
+}
+
+#[test]
 fn the_life_of_records_is_set_changed_and_shown() {
     let served = Served::fresh();
     let life = ["--retention", "7d", "--retention-size", "100GiB", "--segment-age", "1h"];

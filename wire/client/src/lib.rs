@@ -91,8 +91,8 @@ pub use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
 pub use pyralog_log::proof::PublicKey;
 pub use pyralog_seq::scarab::{ScarabId, Slot, Tick};
 pub use pyralog_wire::message::{
-    CounterConfig, CounterInfo, CounterMode, DamagedRange, LogDescription, LogRoute, NodeStats,
-    OffsetFound, PartitionInfo, Scrubbed, ShardStats,
+    CompactionInfo, CounterConfig, CounterInfo, CounterMode, DamagedRange, LogDescription,
+    LogRoute, NodeStats, OffsetFound, PartitionInfo, Scrubbed, ShardStats, StoreInfo, TreeInfo,
 };
 pub use pyralog_wire::{
     Compaction, ErrorCode, ErrorDetail, ErrorReply, Integrity, LogChanges, LogConfig, LogStorage,

@@ -163,4 +163,63 @@ pub struct PartitionInfo {
     pub end: Offset,
     /// Bytes of its batches.
     pub bytes: u64,
+    /// What compaction did, all zero if the log is not compacted.
+    pub compaction: CompactionInfo,
+    /// What is in the object store, all zero if the log is not tiered.
+    pub store: StoreInfo,
+    /// How far its Merkle tree has come, if the log has proofs.
+    pub tree: Option<TreeInfo>,
+}
+
+/// What compaction did to a partition since it was opened, and what there is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CompactionInfo {
+    /// When the last run ended; 0 before the first. Outlives a restart.
+    #[rkyv(with = Plain)]
+    pub ran: Timestamp,
+    /// The records below it are compacted.
+    #[rkyv(with = Plain)]
+    pub clean: Offset,
+    /// Bytes of the closed segments that may be compacted, as of the last look.
+    pub bytes: u64,
+    /// Bytes of those that are new since the last run.
+    pub dirty_bytes: u64,
+    /// Records removed because there were later ones.
+    pub removed_records: u64,
+    /// Tombstones removed.
+    pub removed_tombstones: u64,
+}
+
+/// What a partition has in the object store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct StoreInfo {
+    /// Segments in the store.
+    pub segments: u32,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Segments among them whose file is gone.
+    pub remote_only_segments: u32,
+    /// Bytes of those.
+    pub remote_only_bytes: u64,
+    /// Closed segments that are not in the store yet.
+    pub waiting_segments: u32,
+    /// Bytes of those.
+    pub waiting_bytes: u64,
+}
+
+/// How far the Merkle tree of a partition has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TreeInfo {
+    /// Batches that were hashed.
+    pub batches: u64,
+    /// Records on stable storage that were not hashed yet.
+    pub lag_records: u64,
+    /// Offset after the last record of the newest checkpoint; 0 if there is none.
+    #[rkyv(with = Plain)]
+    pub checkpoint_end: Offset,
+    /// When that was made; 0 if there is none.
+    #[rkyv(with = Plain)]
+    pub checkpoint_time: Timestamp,
+    /// Whether the tree stands still: `GetCheckpoint` says why.
+    pub is_failed: bool,
 }

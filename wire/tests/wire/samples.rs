@@ -251,6 +251,29 @@ fn partition() -> PartitionInfo {
         high: Offset::new(2000),
         end: Offset::new(2500),
         bytes: 1 << 20,
+        compaction: CompactionInfo {
+            ran: TIME,
+            clean: Offset::new(1500),
+            bytes: 3 << 20,
+            dirty_bytes: 1 << 20,
+            removed_records: 600,
+            removed_tombstones: 7,
+        },
+        store: StoreInfo {
+            segments: 3,
+            bytes: 5 << 20,
+            remote_only_segments: 2,
+            remote_only_bytes: 4 << 20,
+            waiting_segments: 1,
+            waiting_bytes: 1 << 19,
+        },
+        tree: Some(TreeInfo {
+            batches: 40,
+            lag_records: 9,
+            checkpoint_end: Offset::new(1900),
+            checkpoint_time: TIME,
+            is_failed: false,
+        }),
     }
 }
 
@@ -564,6 +587,7 @@ fn any_description(g: &mut Gen) -> LogDescription {
         shard: u16::arbitrary(g),
         failed: bool::arbitrary(g),
         high: Offset::new(u64::arbitrary(g)),
+        tree: partition().tree.filter(|_| bool::arbitrary(g)),
         ..partition()
     };
     LogDescription {

@@ -14,8 +14,8 @@ use pyralog_wire::message::handshake::{ArchivedHello, ArchivedShardAddress, Arch
 use pyralog_wire::message::ids::ArchivedIdsDealt;
 use pyralog_wire::message::keys::{ArchivedFetchKey, ArchivedKeyFetched};
 use pyralog_wire::message::logs::{
-    ArchivedLogDescription, ArchivedLogPage, ArchivedLogRoute, ArchivedPartitionInfo,
-    ArchivedRoutes,
+    ArchivedCompactionInfo, ArchivedLogDescription, ArchivedLogPage, ArchivedLogRoute,
+    ArchivedPartitionInfo, ArchivedRoutes, ArchivedStoreInfo, ArchivedTreeInfo,
 };
 use pyralog_wire::message::node::{ArchivedNodeStats, ArchivedShardStats};
 use pyralog_wire::message::proofs::{
@@ -241,6 +241,9 @@ fn structs_have_the_documented_sizes() {
         ("**LogChanges**", size_of::<ArchivedLogChanges>()),
         ("**LogDescription**", size_of::<ArchivedLogDescription>()),
         ("**PartitionInfo**", size_of::<ArchivedPartitionInfo>()),
+        ("**CompactionInfo**", size_of::<ArchivedCompactionInfo>()),
+        ("**StoreInfo**", size_of::<ArchivedStoreInfo>()),
+        ("**TreeInfo**", size_of::<ArchivedTreeInfo>()),
         ("**LogPage**", size_of::<ArchivedLogPage>()),
         ("**Routes**", size_of::<ArchivedRoutes>()),
         ("**LogRoute**", size_of::<ArchivedLogRoute>()),

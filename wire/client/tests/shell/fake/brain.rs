@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use pyralog_client::{
-    ErrorCode, ErrorDetail, ErrorReply, LogConfig, LogDescription, LogId, LogRoute, NodeStats,
-    Offset, PartitionId, PartitionInfo, ScarabId, Slot, Tick, Timestamp,
+    CompactionInfo, ErrorCode, ErrorDetail, ErrorReply, LogConfig, LogDescription, LogId, LogRoute,
+    NodeStats, Offset, PartitionId, PartitionInfo, ScarabId, Slot, StoreInfo, Tick, Timestamp,
 };
 use pyralog_log::batch::{Batch, Items, Owner, seal};
 use pyralog_log::ids::Epoch;
@@ -189,6 +189,9 @@ impl Brain {
             high: Offset::new(partition.high()),
             end: Offset::new(partition.high()),
             bytes: 0,
+            compaction: CompactionInfo::default(),
+            store: StoreInfo::default(),
+            tree: None,
         };
         LogDescription {
             id: log.id,
