@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
-use crate::scenario::{Compression, Driver, Level, Partitioner, Storage, Workload};
+use crate::scenario::{Compression, Driver, Level, Partitioner, Proofs, Storage, Workload};
 
 /// Arguments of `bench`.
 #[derive(Args, Debug)]
@@ -46,6 +46,8 @@ pub enum BenchCommand {
     Ceiling(CeilingArgs),
     /// Measure what ids and counters cost
     Seq(SeqArgs),
+    /// Measure what proofs, compaction and tiers cost
+    Life(LifeArgs),
     /// Compare two results
     Compare(CompareArgs),
     /// Draw results as one HTML page
@@ -128,6 +130,52 @@ pub struct SeqArgs {
     pub place: PlaceArgs,
 }
 
+/// Arguments of `bench life`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pyralog bench life
+  pyralog bench life hashing --rounds 11
+  pyralog bench life tier compaction --data-dir /var/lib/pyralog-bench --json
+
+hashing     synced ingest with integrity none, hash and signed in turn, and how far the tree lags
+notary      commitments into a signed log, until a signed checkpoint holds them all
+compaction  1 GiB with 10 million keys within two budgets of memory
+foreground  ingest beside a compaction and without one in turn
+tier        segments in an object store (a directory), read by the log and directly in turn
+
+Without a part all of them run, some ten minutes at five rounds. Every round measures each subject
+right after what it is compared with. It takes 4 GiB of disk. docs/BENCH.md explains them.")]
+pub struct LifeArgs {
+    /// What to measure [default: everything]
+    #[arg(value_name = "PART", value_enum, hide_possible_values = true)]
+    pub parts: Vec<LifePart>,
+    /// Rounds; each figure is a median over them
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub rounds: u32,
+    /// Divide amounts of data by this, to try it: the figures then mean nothing
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub divide: u64,
+    /// Where.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// A part of `bench life`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum LifePart {
+    /// What hashing costs synced ingest.
+    Hashing,
+    /// Commitments into a signed log.
+    Notary,
+    /// How fast a compaction is, and how much memory it takes.
+    Compaction,
+    /// What a compaction costs the foreground.
+    Foreground,
+    /// Reads of segments in the object store.
+    Tier,
+}
+
 /// Keys of a scenario as flags.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Scenario")]
@@ -184,6 +232,9 @@ pub struct KeyArgs {
     /// Where the log lives: durable or memory
     #[arg(long, value_name = "PLACE", value_enum, hide_possible_values = true)]
     pub storage: Option<Storage>,
+    /// What can be proven of the records: none, hash or signed
+    #[arg(long, value_name = "LEVEL", value_enum, hide_possible_values = true)]
+    pub integrity: Option<Proofs>,
     /// Size of segment files
     #[arg(long, value_name = "SIZE")]
     pub segment_bytes: Option<String>,
@@ -308,6 +359,7 @@ impl KeyArgs {
         add_word(table, "partitioner", self.partitioner);
         add_word(table, "durability", self.durability);
         add_word(table, "storage", self.storage);
+        add_word(table, "integrity", self.integrity);
         add_word(table, "codec", self.codec);
     }
 

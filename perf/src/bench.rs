@@ -18,7 +18,7 @@ use crate::result::{Ceiling, FORMAT, ResultFile, Run};
 use crate::run::{self, Setting};
 use crate::scenario::{BuiltIn, Scenario, built_in, built_ins};
 use crate::server::{self, Place, Server, cpus};
-use crate::{memory, sequencers, suite, summary};
+use crate::{life, memory, sequencers, suite, summary};
 
 /// Exit code of a process that a second Ctrl-C ends.
 const INTERRUPTED: i32 = 130;
@@ -44,6 +44,7 @@ pub fn run(args: &BenchArgs, form: Form) -> Result<(), Failure> {
         Some(BenchCommand::List(_)) => list(form),
         Some(BenchCommand::Ceiling(args)) => suite::ceilings_alone(args, form),
         Some(BenchCommand::Seq(args)) => sequencers::run(args, form),
+        Some(BenchCommand::Life(args)) => life::run(args, form),
         Some(BenchCommand::Compare(args)) => summary::compare(args, form),
         Some(BenchCommand::Report(args)) => summary::report(args, form),
     }
@@ -123,7 +124,18 @@ impl Grounds {
 
     /// Starts a server for a scenario.
     pub(crate) fn serve(&self, scenario: &Scenario) -> Result<Server, Failure> {
-        let place = Place { parent: self.parent.clone(), cpus: self.server_cpus(scenario.shards) };
+        self.serve_on(scenario, self.server_cpus(scenario.shards))
+    }
+
+    /// Starts one whose cores have the first CPUs, as any server's, and whose other threads have the rest of all CPUs,
+    /// together with the load; unless its CPUs were given.
+    pub(crate) fn serve_on_all(&self, scenario: &Scenario) -> Result<Server, Failure> {
+        let cpus = self.server_cpus.clone().unwrap_or_else(|| self.all_cpus.clone());
+        self.serve_on(scenario, cpus)
+    }
+
+    fn serve_on(&self, scenario: &Scenario, cpus: Vec<u32>) -> Result<Server, Failure> {
+        let place = Place { parent: self.parent.clone(), cpus };
         if scenario.idle_connections > 0 {
             // The server inherits the limit.
             raise_file_limit(scenario.idle_connections)?;

@@ -26,6 +26,8 @@ pub mod compare;
 mod driver;
 pub mod environment;
 mod failure;
+mod figures;
+mod life;
 pub mod limits;
 mod live;
 mod memory;

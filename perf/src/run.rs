@@ -60,6 +60,20 @@ pub(crate) fn scenario(
     setting: &Setting,
     live: &mut Live,
 ) -> Result<Run, Failure> {
+    let (run, ()) = scenario_then(scenario, repetition, (setting, live), |_| Ok(()))?;
+    Ok(run)
+}
+
+/// As [`scenario`]; before the log is removed, `after` may look at it by its name.
+///
+/// # Errors
+/// As [`scenario`], and what `after` says.
+pub(crate) fn scenario_then<T>(
+    scenario: &Scenario,
+    repetition: u32,
+    (setting, live): (&Setting, &mut Live),
+    after: impl FnOnce(&str) -> Result<T, Failure>,
+) -> Result<(Run, T), Failure> {
     setting.check()?;
     administer(async {
         let client = connect(&setting.address).await?;
@@ -75,9 +89,10 @@ pub(crate) fn scenario(
     };
     setting.check()?;
     outcome.judge(scenario);
+    let seen = after(LOG)?;
     // A server that has ended has no log to remove, and the result says that it did.
     administer(async { remove(&connect(&setting.address).await?, LOG).await }).ok();
-    Ok(outcome.into_run(scenario, repetition))
+    Ok((outcome.into_run(scenario, repetition), seen))
 }
 
 fn job(scenario: &Scenario, setting: &Setting) -> Job {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use arrivals::{Arrivals, Keys, Payload, Sizes};
 pub use builtin::{BuiltIn, built_in, built_ins};
-pub use words::{Compression, Driver, Level, Partitioner, Storage, Workload};
+pub use words::{Compression, Driver, Level, Partitioner, Proofs, Storage, Workload};
 
 use crate::failure::Failure;
 
@@ -64,6 +64,8 @@ pub struct Scenario {
     pub durability: Level,
     /// Where the log lives.
     pub storage: Storage,
+    /// What can be proven of the records.
+    pub integrity: Proofs,
     /// Size of a segment file.
     #[serde(with = "text::bytes")]
     pub segment_bytes: u64,
@@ -130,6 +132,7 @@ impl Default for Scenario {
             partitioner: Partitioner::Sticky,
             durability: Level::Synced,
             storage: Storage::Durable,
+            integrity: Proofs::None,
             segment_bytes: 1 << 30,
             memory_bytes: 1 << 30,
             batch_bytes: 1 << 20,

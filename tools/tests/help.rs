@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 46] = [
+const COMMANDS: [&str; 47] = [
     "",
     "serve",
     "log",
@@ -45,6 +45,7 @@ const COMMANDS: [&str; 46] = [
     "bench list",
     "bench ceiling",
     "bench seq",
+    "bench life",
     "bench compare",
     "bench report",
     "doctor",

@@ -15,6 +15,7 @@ mod index;
 mod lane;
 mod machine;
 mod pphm;
+mod proof;
 mod recovery;
 mod sequencers;
 
@@ -32,6 +33,7 @@ fn main() {
     frame::bench(&mut criterion);
     index::bench(&mut criterion);
     pphm::bench(&mut criterion);
+    proof::bench(&mut criterion);
     lane::bench(&mut criterion);
     append::bench(&mut criterion);
     recovery::bench(&mut criterion);

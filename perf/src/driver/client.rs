@@ -174,6 +174,7 @@ fn log_config(scenario: &Scenario) -> LogConfig {
         storage: scenario.storage.into(),
         segment_bytes: scenario.segment_bytes,
         memory_bytes_max: scenario.memory_bytes,
+        integrity: scenario.integrity.into(),
         ..LogConfig::default()
     }
 }

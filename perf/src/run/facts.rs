@@ -3,7 +3,7 @@
 use super::outcome::Outcome;
 use crate::driver::client::client_facts;
 use crate::quantity::{bytes_exact, duration_exact, to_f64};
-use crate::scenario::{Driver, Level, Scenario, Storage, Workload};
+use crate::scenario::{Driver, Level, Proofs, Scenario, Storage, Workload};
 use crate::words;
 
 /// Pairs of a name and a text.
@@ -61,7 +61,14 @@ fn log(scenario: &Scenario) -> String {
         Level::Synced => "acknowledged when synced",
     };
     let place = match scenario.storage {
-        Storage::Durable => format!("segments of {}", bytes_exact(scenario.segment_bytes)),
+        Storage::Durable => {
+            let proofs = match scenario.integrity {
+                Proofs::None => "",
+                Proofs::Hash => ", hashed",
+                Proofs::Signed => ", hashed and signed",
+            };
+            format!("segments of {}{proofs}", bytes_exact(scenario.segment_bytes))
+        }
         Storage::Memory => format!("in memory, {} each", bytes_exact(scenario.memory_bytes)),
     };
     format!("{} partitions, {level}, {place}", scenario.partitions)

@@ -26,6 +26,7 @@ scenarios! {
     "ingest-1k-synced",
     "ingest-1k-memory",
     "ingest-100b-synced",
+    "ingest-1k-signed",
     "single-synced",
     "single-memory",
     "half-rate-synced",

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use pyralog_client::{Codec, Durability, LogStorage};
+use pyralog_wire::config::Integrity;
 use serde::{Deserialize, Serialize};
 
 /// What is done to the server.
@@ -74,6 +75,28 @@ pub enum Compression {
     Lz4,
     /// Zstandard.
     Zstd,
+}
+
+/// What can be proven of the records.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proofs {
+    /// Nothing.
+    None,
+    /// Every batch is hashed into a Merkle tree.
+    Hash,
+    /// The same, and the node signs the roots.
+    Signed,
+}
+
+impl From<Proofs> for Integrity {
+    fn from(proofs: Proofs) -> Self {
+        match proofs {
+            Proofs::None => Self::None,
+            Proofs::Hash => Self::Hash,
+            Proofs::Signed => Self::Signed,
+        }
+    }
 }
 
 impl From<Level> for Durability {

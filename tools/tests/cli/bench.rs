@@ -126,3 +126,29 @@ fn every_scenario_is_listed_and_prints_itself_in_full() {
         assert!(text.contains("seed = 77") && text.contains("partitions = "), "{text}");
     }
 }
+
+#[test]
+fn every_part_of_a_logs_life_is_measured_beside_what_it_is_compared_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    // A thousandth of the data: the figures mean nothing, but everything is there and works.
+    let words = ["bench", "life", "--rounds", "1", "--divide", "1000", "--allow-tmpfs", "--json"];
+    let measured = run(&[&words[..], &["--data-dir", place]].concat()).json();
+    let figures = measured["figures"].as_array().unwrap();
+    let named = |name: &str| figures.iter().find(|figure| figure["name"] == name).unwrap();
+    let compared = [
+        ("ingest, signed", "ingest, none"),
+        ("ingest, full, compacting", "ingest, full"),
+        ("tiered segment read, cold", "store read, cold"),
+    ];
+    for (name, against) in compared {
+        assert_eq!(named(name)["against"], against);
+        for name in [name, against] {
+            assert_eq!(named(name)["samples"].as_array().unwrap().len(), 1, "{name}");
+        }
+    }
+    for name in ["notarised, in a signed root", "compaction, 64 MiB", "lag when the load ends"] {
+        assert_eq!(named(name)["samples"].as_array().unwrap().len(), 1, "{name}");
+    }
+    assert_eq!(std::fs::read_dir(place).unwrap().count(), 0, "nothing is left behind");
+}
