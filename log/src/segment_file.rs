@@ -261,6 +261,21 @@ pub(crate) async fn discard(path: &Path, recycle: &Path) -> Result<(), IoError> 
     remove_if_there(path).await
 }
 
+/// Whether there is no space on the disk, which other files may give back.
+pub(crate) fn lacks_space(error: &IoError) -> bool {
+    error.kind() == IoErrorKind::NoSpace
+}
+
+/// Removes the files that wait to be used again: somebody needs their space. Whether any went.
+pub(crate) async fn give_back(recycle: &Path) -> bool {
+    let entries = file::list_dir(recycle).await.unwrap_or_default();
+    let mut has_given = false;
+    for entry in entries.iter().filter(|entry| !entry.is_dir) {
+        has_given |= file::remove_file(recycle.join(&entry.name)).await.is_ok();
+    }
+    has_given
+}
+
 /// Removes a file that may not exist.
 ///
 /// # Errors

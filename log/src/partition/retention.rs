@@ -61,6 +61,12 @@ impl Machine {
         self.closed.first().is_some_and(|oldest| oldest.end <= self.low)
     }
 
+    /// The closed segments that have no record at or above an offset, by their base.
+    pub(crate) fn ending_by(&self, offset: Offset) -> Vec<Offset> {
+        let gone = self.closed.partition_point(|closed| closed.end <= offset);
+        self.closed[..gone].iter().map(|closed| closed.base).collect()
+    }
+
     /// Makes `low` the first offset that can be read, unless it is that far already. Returns the segments that have no
     /// record any more: they are forgotten, and their files are to be removed.
     ///

@@ -12,7 +12,7 @@ use crate::partition::{AppendError, Closed, Phase, TruncateError};
 #[cfg(doc)]
 use crate::retention::Life;
 use crate::segment::{index_name, keys_name, segment_name};
-use crate::segment_file::{self, SegmentFile};
+use crate::segment_file::{self, SegmentFile, lacks_space};
 
 impl Partition {
     /// Makes `offset` the first that can be read, and removes the segments before it. Returns the low watermark, which
@@ -106,7 +106,8 @@ impl Partition {
             manifest.low = manifest.low.max(offset);
             Files::forget_remote(manifest)
         };
-        files.note_gone(files.manifest.update(change).await?);
+        let going = shell.machine.borrow().ending_by(offset);
+        files.note_gone(files.update_to_free(&going, change).await?);
         let gone = shell.machine.borrow_mut().raise_low(offset);
         for closed in &gone {
             shell.remove(files, closed).await?;
@@ -144,6 +145,28 @@ impl Shell {
 }
 
 impl Files {
+    /// Changes the manifest so that files of these segments may go. On a full disk that is how space comes back, so it must
+    /// not want for some: then what waits to be used again goes first, and the indexes of these segments, which can be made
+    /// again.
+    pub(super) async fn update_to_free<T>(
+        &self,
+        segments: &[Offset],
+        change: impl Fn(&mut Manifest) -> T,
+    ) -> Result<T, IoError> {
+        match self.manifest.update(&change).await {
+            Err(error) if lacks_space(&error) => {}
+            updated => return updated,
+        }
+        segment_file::give_back(&self.recycle).await;
+        for base in segments {
+            for name in [index_name(*base), keys_name(*base)] {
+                // Err: what is not gone gives no space.
+                segment_file::remove_if_there(&self.dir.join(name)).await.ok();
+            }
+        }
+        self.manifest.update(&change).await
+    }
+
     /// Notes who may still write zeros into a segment that was rolled out of.
     pub(super) fn note_rolled(&self, base: Offset, file: &Rc<SegmentFile>) {
         let mut rolled = self.rolled.borrow_mut();

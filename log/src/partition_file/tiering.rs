@@ -139,7 +139,7 @@ impl Partition {
         let Some(files) = &shell.files else { return Ok(false) };
         let Some(tier) = &files.tier else { return Ok(false) };
         let Some(_pass) = shell.background.enter() else { return Ok(false) };
-        if shell.machine.borrow().phase() != Phase::Open || !tier.is_ready() {
+        if !shell.may_tier() || !tier.is_ready() {
             return Ok(false);
         }
         let done = shell.unless_closing(shell.tier_round(files, tier, pace)).await;
@@ -186,13 +186,18 @@ fn remote_of<'a>(manifest: &'a Manifest, closed: &Closed) -> Option<&'a RemoteSe
 }
 
 impl Shell {
+    /// Whether segments may move. Without space above all: what is in the store may go here.
+    fn may_tier(&self) -> bool {
+        matches!(self.machine.borrow().phase(), Phase::Open | Phase::Starved(..))
+    }
+
     /// What `work` comes to; `None` if the partition closes before: then `work` is dropped where it stands, for closing
     /// does not wait for a store.
     async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
             let mut changed = pin!(self.changed.listen());
-            if self.machine.borrow().phase() != Phase::Open {
+            if !self.may_tier() {
                 return None;
             }
             let either = poll_fn(|context| match work.as_mut().poll(context) {
@@ -252,11 +257,13 @@ impl Shell {
     /// Lets go of the files of segments that are in the store and that local retention does not keep. Oldest first.
     async fn let_go(&self, files: &Files, tier: &Tier) -> Result<(), TierError> {
         let prefix = tier.prefix(self.log, self.partition);
-        for remote in self.not_kept(files) {
+        let not_kept = self.not_kept(files);
+        let going: Vec<Offset> = not_kept.iter().map(|remote| remote.base).collect();
+        for remote in not_kept {
             // Whoever has cleaned the bucket meanwhile shall not have the last copy.
             let name = ObjectName::of(&remote);
             self.verify_length(tier, &name.segment(&prefix), remote.bytes).await?;
-            let is_still = files.manifest.update(|manifest| {
+            let is_still = files.update_to_free(&going, |manifest| {
                 let found = manifest.remote.iter_mut().find(|found| **found == remote);
                 found.map(|found| found.is_local = false).is_some()
             });

@@ -9,7 +9,7 @@ use super::{Files, Shell, now};
 use crate::ids::Offset;
 use crate::partition::{Fault, Mode, Phase, Work, Write, WriteSample};
 use crate::segment::segment_name;
-use crate::segment_file::{self, SegmentFile, is_full};
+use crate::segment_file::{self, SegmentFile, is_full, lacks_space};
 
 /// Runs the partition until it is closed.
 pub(super) async fn run(shell: Rc<Shell>) {
@@ -48,7 +48,10 @@ async fn write_group(shell: &Rc<Shell>, files: &Files, write: Write) {
     let started = time::now();
     let bytes = write.buffer.len();
     let sync = if write.mode == Mode::Synced { Sync::Data } else { Sync::No };
-    let written = head.write(write.position, &write.buffer, sync).await;
+    let mut written = head.write(write.position, &write.buffer, sync).await;
+    if written.as_ref().is_err_and(lacks_space) && segment_file::give_back(&files.recycle).await {
+        written = head.write(write.position, &write.buffer, sync).await;
+    }
     let result = match (written, write.mode) {
         (Err(error), _) if is_full(&error) => Err((error, true)),
         (Err(error), _) => Err((error, false)),
@@ -159,7 +162,18 @@ async fn next_segment(shell: &Shell, files: &Files, base: Offset) -> Result<Segm
     let prepared = files.prepared.take();
     let prepared = match prepared {
         Some(prepared) => prepared,
-        None => segment_file::prepare(&files.dir, &files.recycle, &shell.next_header()).await?,
+        None => prepare(shell, files).await?,
     };
     segment_file::name(&files.dir, prepared, base).await
+}
+
+/// Prepares the next segment; if need be in the space of files that wait to be used again.
+async fn prepare(shell: &Shell, files: &Files) -> Result<SegmentFile, IoError> {
+    let header = shell.next_header();
+    match segment_file::prepare(&files.dir, &files.recycle, &header).await {
+        Err(error) if lacks_space(&error) && segment_file::give_back(&files.recycle).await => {
+            segment_file::prepare(&files.dir, &files.recycle, &header).await
+        }
+        prepared => prepared,
+    }
 }
