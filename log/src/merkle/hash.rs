@@ -114,7 +114,8 @@ impl Root {
 
     /// Whether no tree has it: every batch has a record, and a tree without batches has none. What a stranger says of a
     /// tree is checked before anything is computed from it.
-    pub(super) fn is_impossible(&self) -> bool {
+    #[must_use]
+    pub fn is_impossible(&self) -> bool {
         let Self { size, node } = self;
         *size > MERKLE_LEAVES_MAX || *size > node.records || (*size == 0 && node.records > 0)
     }

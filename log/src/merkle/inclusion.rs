@@ -67,6 +67,9 @@ impl InclusionProof {
     #[must_use]
     pub fn leads(&self, root: &Root, offset: Offset, leaf: Node) -> bool {
         let whole = Part { leaves: 0..root.size, records: 0..root.node.records };
+        if root.is_impossible() || offset.get() >= root.node.records {
+            return false;
+        }
         let climbed = self.climb(&whole, &self.steps, (offset, &|_| leaf));
         climbed.is_ok_and(|(node, _)| node == root.node)
     }

@@ -73,7 +73,7 @@ pub enum CheckpointError {
         /// How many there are.
         found: usize,
     },
-    /// The magic is another, or a reserved byte is not zero.
+    /// The magic is another, a reserved byte is not zero, or no tree has that size and that end.
     Format,
     /// The public key is none.
     Key,
@@ -147,7 +147,7 @@ impl Checkpoint {
         if bytes[..CLUSTER] != MAGIC || bytes[RESERVED..EPOCH] != [0; EPOCH - RESERVED] {
             return Err(CheckpointError::Format);
         }
-        Ok(Self {
+        let found = Self {
             cluster: u64_at(bytes, CLUSTER),
             log: LogId::new(u64_at(bytes, LOG)),
             partition: PartitionId::new(u32_at(bytes, PARTITION)),
@@ -157,7 +157,9 @@ impl Checkpoint {
             root: array_at(bytes, ROOT),
             time: Timestamp::new(i64_at(bytes, TIME)),
             previous: array_at(bytes, PREVIOUS),
-        })
+        };
+        // Whoever trusts a key on first sight computes with what its holder says.
+        if found.tree().is_impossible() { Err(CheckpointError::Format) } else { Ok(found) }
     }
 }
 
@@ -341,6 +343,20 @@ mod tests {
             if other != signed {
                 assert!(SignedCheckpoint::decode(&other).is_err(), "round {round}");
             }
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_tree_that_cannot_be_is_refused_whoever_signed_it() {
+        for (size, end) in [(0, 5), (5, 4), (u64::MAX, u64::MAX)] {
+            let absurd =
+                Checkpoint { tree_size: size, end_offset: Offset::new(end), ..checkpoint() };
+            let bytes = absurd.sign(&key(7)).encode();
+            assert_eq!(
+                SignedCheckpoint::decode(&bytes),
+                Err(CheckpointError::Format),
+                "{size} {end}"
+            );
         }
     }
 

@@ -215,6 +215,10 @@ fn roots_of_absurd_sizes_make_nobody_panic_and_prove_nothing() {
                     let way = InclusionProof { steps: vec![step; count] };
                     for offset in extremes {
                         assert!(way.verify(&root, Offset::new(offset), batch(1)).is_err());
+                        assert!(!way.leads(&root, Offset::new(offset), node(offset)), "{root:?}");
+                        // Whatever it says, it must not panic.
+                        let before = way.before(&root, Offset::new(offset));
+                        assert!(before.is_none_or(|before| before.size() < size));
                     }
                     let proof = ConsistencyProof { nodes: vec![node(left_records); count] };
                     let other = Root { size: left_records, node: node(records) };

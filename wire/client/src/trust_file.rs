@@ -297,7 +297,7 @@ mod tests {
         let said = checked(format!("{FORMAT}\nx abc\n"));
         assert_eq!(said, "line 2 is no name and checkpoint");
         let mut forged = checkpoint(0, 1).sign(&NodeKey::from_seed(&[1; 32])).encode();
-        forged[40] ^= 1;
+        forged[60] ^= 1;
         let said = checked(format!("{FORMAT}\nx {}\n", hex(&forged)));
         assert_eq!(said, "line 2: the signature of the checkpoint is false");
         let line = format!("x {}", hex(&checkpoint(0, 1).encode()));
