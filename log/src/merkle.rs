@@ -31,6 +31,7 @@ mod hash;
 mod inclusion;
 mod numbering;
 mod proof_error;
+mod regrowth;
 mod state;
 
 pub use consistency::{ConsistencyProof, consistency_ranges};
@@ -40,6 +41,7 @@ pub use hash::{HASH_BYTES, Hash, NODE_BYTES, Node, Root, bag, batch_hash, join, 
 pub use inclusion::{InclusionProof, Place, Step};
 pub use numbering::{NodeId, cover, nodes_before};
 pub use proof_error::ProofError;
+pub use regrowth::{GrownLeaf, Regrowth};
 pub use state::{NODES_START, TREE_NAME, TREE_STATE_NAME, read_published};
 pub(crate) use state::{STATE_BYTES_MAX, TreeState};
 

@@ -14,6 +14,7 @@ use crate::batch::{Batch, BatchError, seal_behind_gap};
 use crate::ids::{Epoch, LogId, Offset, PartitionId};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::mark::Incarnation;
+use crate::merkle::ProofError;
 use crate::segment::{BLOCK_BYTES, segment_name};
 use crate::segment_writer::{NewSegment, SegmentWriteError, SegmentWriter};
 
@@ -34,6 +35,8 @@ pub enum RestoreError {
         /// Where it begins.
         found: Offset,
     },
+    /// The nodes that were kept are not those of the tree that was signed.
+    Tree(ProofError),
 }
 
 impl fmt::Display for RestoreError {
@@ -42,6 +45,7 @@ impl fmt::Display for RestoreError {
             Self::Io(error) => error.fmt(formatter),
             Self::Write(error) => error.fmt(formatter),
             Self::Batch(error) => error.fmt(formatter),
+            Self::Tree(error) => write!(formatter, "the tree: {error}"),
             Self::Order { expected, found } => {
                 write!(formatter, "a batch at offset {found} where {expected} is the earliest")
             }
@@ -55,6 +59,7 @@ impl std::error::Error for RestoreError {
             Self::Io(error) => Some(error),
             Self::Write(error) => Some(error),
             Self::Batch(error) => Some(error),
+            Self::Tree(error) => Some(error),
             Self::Order { .. } => None,
         }
     }

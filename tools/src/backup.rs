@@ -7,13 +7,14 @@
 pub(crate) mod files;
 pub(crate) mod manifest;
 mod take;
+pub(crate) mod tree;
 mod verify;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use pyralog_client::{ClientError, ErrorCode, LogDescription, LogStorage};
+use pyralog_client::{ClientError, ErrorCode, Integrity, LogDescription, LogStorage, PartitionId};
 use pyralog_runtime::file::FileLock;
 use pyralog_runtime::file::blocking::{self, Locking};
 use pyralog_shard::catalog::{self, Command};
@@ -32,6 +33,7 @@ pub(crate) use verify::verified;
 
 use manifest::{CounterBackup, LogBackup, Manifest, to_hex};
 use take::{Copied, Target};
+use tree::Stated;
 
 /// The cluster that the directory is a backup of: there before the first manifest is.
 const CLUSTER_NAME: &str = "cluster";
@@ -205,23 +207,54 @@ fn take_log(
             ))
             .hint("`pyralog log describe` shows it; a backup without it would look whole"));
         }
+        let stated = stated(connected, log, partition.partition)?;
         let target = Target {
             log: log.id.get(),
             name: log.name.clone(),
             partition: number,
             low: partition.low.get(),
-            high: partition.high.get(),
+            // What the checkpoint holds is to be there, and may have come since the log was described.
+            high: partition.high.get().max(stated.as_ref().map_or(0, Stated::end)),
         };
         let known =
             known.and_then(|known| known.partitions.iter().find(|one| one.partition == number));
-        taken.partitions.push(take::partition(
-            &connected.client,
-            &target,
-            (dir, known),
-            (copied, progress),
-        )?);
+        let mut copy =
+            take::partition(&connected.client, &target, (dir, known), (copied, progress))?;
+        let known = known.and_then(|known| known.tree.as_ref());
+        copy.tree = match &stated {
+            Some(stated) => {
+                let folder = files::folder(dir, target.log, number);
+                Some(tree::take(&connected.client, (&target, &folder), known, stated)?)
+            }
+            None => known.cloned(),
+        };
+        taken.partitions.push(copy);
     }
     Ok(taken)
+}
+
+/// What the server states of the tree of a partition: `None` if the log has no proofs, or there is no checkpoint yet. A tree that
+/// stands still is an alarm, and a backup that keeps quiet about it would look whole.
+fn stated(
+    connected: &Connected,
+    log: &LogDescription,
+    partition: PartitionId,
+) -> Result<Option<Stated>, Failure> {
+    if log.config.integrity == Integrity::None {
+        return Ok(None);
+    }
+    let state = connected.client.checkpoint(&log.name, partition);
+    match Stated::of(state.map_err(|error| explain(&error))?) {
+        (Some(stated), _) if !stated.is_about(log, connected.client.server().cluster) => {
+            Err(Failure::failed(format!("{} is another log now", log.name)))
+        }
+        (stated, None) => Ok(stated),
+        (_, Some(fault)) => Err(Failure::failed(format!(
+            "the tree of {} partition {partition} stands still on the server: {fault}",
+            log.name
+        ))
+        .hint("a backup now would hold what was not proven: see docs/PROOFS.md; `--log` takes the other logs")),
+    }
 }
 
 /// The counters, by value. A node that has none says so by its role.
@@ -252,6 +285,8 @@ fn leftovers(dir: &Path, manifest: &Manifest, prune: bool) -> Result<(u64, u64),
             named.extend(
                 partition.files.iter().map(|file| folder.join(name(file.first, file.next))),
             );
+            let nodes = partition.tree.iter().flat_map(|tree| &tree.files);
+            named.extend(nodes.map(|file| folder.join(tree::name(file.first, file.next))));
         }
     }
     let list = |path: &Path| match blocking::list_dir(path) {
@@ -266,7 +301,8 @@ fn leftovers(dir: &Path, manifest: &Manifest, prune: bool) -> Result<(u64, u64),
             let folder = logs.join(&log.name).join(&partition.name);
             for entry in list(&folder)? {
                 let path = folder.join(&entry.name);
-                if parse_name(&entry.name).is_none() || named.contains(&path) {
+                let is_ours = parse_name(&entry.name).is_some() || tree::is_name(&entry.name);
+                if !is_ours || named.contains(&path) {
                     continue;
                 }
                 (count, bytes) = (count + 1, bytes + entry.len);

@@ -3,7 +3,7 @@
 use pyralog_log::ids::{LogId, Offset, PartitionId};
 use pyralog_shard::catalog::{Command, LogEntry};
 use pyralog_shard::offline::restore::{
-    RestoreCounter, RestoreLog, RestoreOrder, RestorePartition, restore,
+    RestoreCounter, RestoreLog, RestoreOrder, RestorePartition, RestoreTree, restore,
 };
 use pyralog_wire::message::CounterConfig;
 use serde_json::json;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::args::RestoreArgs;
 use crate::backup::files::{folder, name};
 use crate::backup::manifest::{CounterBackup, LogBackup, Manifest};
-use crate::backup::verified;
+use crate::backup::{tree, verified};
 use crate::exit::Failure;
 use crate::output::Tone;
 use crate::quantity::{bytes_human, counted, seconds_human};
@@ -89,7 +89,12 @@ fn log(dir: &std::path::Path, log: &LogBackup) -> Result<RestoreLog, String> {
     };
     let partitions = log.partitions.iter().map(|partition| {
         let folder = folder(dir, log.id, partition.partition);
-        RestorePartition {
+        let tree = partition.tree.as_ref().map(|kept| {
+            let nodes = kept.files.iter().map(|file| tree::name(file.first, file.next));
+            let files = nodes.map(|name| folder.join(name)).collect();
+            kept.checkpoint().map(|checkpoint| RestoreTree { files, checkpoint })
+        });
+        Ok(RestorePartition {
             partition: PartitionId::new(partition.partition),
             low: Offset::new(partition.low),
             high: Offset::new(partition.high),
@@ -98,10 +103,12 @@ fn log(dir: &std::path::Path, log: &LogBackup) -> Result<RestoreLog, String> {
                 .iter()
                 .map(|file| folder.join(name(file.first, file.next)))
                 .collect(),
-        }
+            tree: tree.transpose()?,
+        })
     });
     let entry = LogEntry { id: LogId::new(log.id), name: log_name, config, created };
-    Ok(RestoreLog { entry, partitions: partitions.collect() })
+    let partitions = partitions.collect::<Result<_, String>>()?;
+    Ok(RestoreLog { entry, partitions })
 }
 
 fn counter(counter: &CounterBackup) -> Result<RestoreCounter, String> {

@@ -12,6 +12,7 @@
 mod nodes;
 mod opening;
 mod proving;
+mod restoring;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -37,6 +38,7 @@ use crate::proof::Checkpoint;
 use crate::segment_file::is_full;
 use nodes::{End, NodeFile};
 pub use proving::SegmentRoot;
+pub use restoring::TreeRestore;
 
 /// Bytes that may be written before the task is woken although it has something to do already.
 const WAKE_BYTES: u64 = READ_BYTES_MAX as u64;

@@ -8,19 +8,22 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use pyralog_log::batch::{BatchHeader, HEADER_BYTES};
 use pyralog_log::durability::Durability;
 use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
-use pyralog_log::partition::{AppendNow, PartitionConfig, Storage, Ticket};
-use pyralog_log::partition_file::Partition;
+use pyralog_log::merkle::{NODE_BYTES, Node};
+use pyralog_log::partition::{AppendNow, PartitionConfig, Proofs, Storage, Ticket};
+use pyralog_log::partition_file::{Partition, TreeRestore};
+use pyralog_log::proof::{Checkpoint, NodeKey};
 use pyralog_log::restore::{PartitionRestore, RestoredPartition};
 use pyralog_runtime::{rng, spawn_blocking, time};
 use pyralog_seq::obelisk::Mode;
 use pyralog_seq::obelisk_file::{ObeliskFile, Options};
 use pyralog_seq::scarab::EPOCH_UNIX_MS;
-use pyralog_wire::LogConfig;
 use pyralog_wire::message::CounterConfig;
+use pyralog_wire::{Integrity, LogConfig};
 
 use super::{Nobody, OfflineError, on_a_core, partition_folder};
 use crate::catalog::{Catalog, Command, LogEntry};
@@ -28,6 +31,7 @@ use crate::catalog_log::{SEGMENT_BYTES, command_batch};
 use crate::counters::mode_of;
 use crate::data_dir::{Foundation, Identity, OBELISK_FOLDER, SCARAB_FOLDER};
 use crate::limits::{NODE_ID_MAX, RESTORE_READ_BYTES};
+use crate::node_key;
 use crate::ownership::CATALOG_LOG;
 use crate::partitions::{partition_config, recycle_folder};
 
@@ -65,6 +69,17 @@ pub struct RestorePartition {
     pub high: Offset,
     /// Files of sealed batches, in order of offset.
     pub files: Vec<PathBuf>,
+    /// The tree over its batches, if the log has proofs and the backup has one.
+    pub tree: Option<RestoreTree>,
+}
+
+/// The tree of a partition.
+#[derive(Clone, Debug)]
+pub struct RestoreTree {
+    /// Files of nodes, one after another in the order of their numbers from 0.
+    pub files: Vec<PathBuf>,
+    /// What was stated of it.
+    pub checkpoint: Checkpoint,
 }
 
 /// A counter.
@@ -121,27 +136,36 @@ type Outcome<T> = Result<T, RestoreFailed>;
 /// starts on it.
 pub fn restore(data: &Path, order: RestoreOrder) -> Result<Outcome<Restored>, OfflineError> {
     let foundation = Foundation::lay(data)?;
-    let place = data.to_owned();
-    let (mut restored, created_us) = match on_a_core("restore", move || {
-        let (place, order) = (place.clone(), order.clone());
-        async move { fill(&place, &order).await.map(|restored| (restored, time::unix_us())) }
+    let draw = || rng::entropy_u64() % NODE_ID_MAX + 1;
+    let (node_id, cluster_id) = (draw(), draw());
+    let maker = Maker { data: data.to_owned(), cluster_id, key: node_key::open(data)? };
+    let (restored, created_us) = match on_a_core("restore", move || {
+        let (maker, order) = (maker.clone(), order.clone());
+        async move { fill(&maker, &order).await.map(|restored| (restored, time::unix_us())) }
     })? {
         Ok(restored) => restored,
         Err(failed) => return Ok(Err(failed)),
     };
-    let draw = || rng::entropy_u64() % NODE_ID_MAX + 1;
-    let identity = Identity { node_id: draw(), cluster_id: draw(), created_us };
-    (restored.node_id, restored.cluster_id) = (identity.node_id, identity.cluster_id);
-    foundation.finish(identity)?;
-    Ok(Ok(restored))
+    foundation.finish(Identity { node_id, cluster_id, created_us })?;
+    Ok(Ok(Restored { node_id, cluster_id, ..restored }))
 }
 
-async fn fill(data: &Path, order: &RestoreOrder) -> Outcome<Restored> {
+/// What makes the directory: where, and who will own it.
+#[derive(Clone)]
+struct Maker {
+    data: PathBuf,
+    cluster_id: u64,
+    /// Signs what is stated of trees, as the server will.
+    key: NodeKey,
+}
+
+async fn fill(maker: &Maker, order: &RestoreOrder) -> Outcome<Restored> {
+    let data = &maker.data;
     let mut restored = Restored::default();
     let commands = commands(&order.logs).map_err(failed("the catalog"))?;
     for log in &order.logs {
         for partition in &log.partitions {
-            let (bytes, damaged) = fill_partition(data, log, partition).await.map_err(failed(
+            let (bytes, damaged) = fill_partition(maker, log, partition).await.map_err(failed(
                 format_args!("log {} partition {}", log.entry.name, partition.partition),
             ))?;
             restored.bytes += bytes;
@@ -175,10 +199,11 @@ async fn raise(folder: &Path, name: &str, (mode, value): (Mode, u64)) -> Result<
 
 /// Writes the segments, then opens and closes the partition: a recovery reads all of it. Returns bytes and damaged ranges.
 async fn fill_partition(
-    data: &Path,
+    maker: &Maker,
     log: &RestoreLog,
     order: &RestorePartition,
 ) -> Result<(u64, u64), String> {
+    let data = &maker.data;
     let dir = partition_folder(data, log.entry.id, order.partition);
     let mut partition = PartitionRestore::begin(RestoredPartition {
         log: log.entry.id,
@@ -190,7 +215,7 @@ async fn fill_partition(
     .map_err(|error| error.to_string())?;
     let mut bytes = 0;
     for path in &order.files {
-        let mut reader = Chunks::open(path.clone());
+        let mut reader = Chunks::open(path.clone(), whole_batches);
         while let Some(chunk) = reader.next().await? {
             let mut rest = &chunk[..];
             while !rest.is_empty() {
@@ -203,6 +228,9 @@ async fn fill_partition(
         }
     }
     partition.finish(order.low, order.high).await.map_err(|error| error.to_string())?;
+    if let (Some(tree), Some(proofs)) = (&order.tree, maker.proofs(&log.entry.config)) {
+        fill_tree(&dir, tree, &proofs).await?;
+    }
     let storage = Storage::Durable { dir, recycle: recycle_folder(data, 0) };
     let config = PartitionConfig {
         key_index: false,
@@ -219,6 +247,34 @@ async fn fill_partition(
         ));
     }
     Ok((bytes, report.damaged.len() as u64))
+}
+
+/// Puts the nodes of a tree back, with a statement of the new owner that continues the kept one.
+async fn fill_tree(dir: &Path, tree: &RestoreTree, proofs: &Proofs) -> Result<(), String> {
+    let kept = &tree.checkpoint;
+    let begun = TreeRestore::begin(dir.to_owned(), (kept.log, kept.partition)).await;
+    let mut restore = begun.map_err(|error| error.to_string())?;
+    for path in &tree.files {
+        let mut reader = Chunks::open(path.clone(), whole_nodes);
+        while let Some(chunk) = reader.next().await? {
+            let nodes: Vec<Node> =
+                chunk.as_chunks::<NODE_BYTES>().0.iter().map(Node::decode).collect();
+            restore.push(&nodes).await.map_err(|error| error.to_string())?;
+        }
+    }
+    restore.finish(proofs, kept).await.map_err(|error| error.to_string())
+}
+
+impl Maker {
+    /// How the server will make checkpoints of a log; the interval is of no matter here.
+    fn proofs(&self, config: &LogConfig) -> Option<Proofs> {
+        let key = match config.integrity {
+            Integrity::None => return None,
+            Integrity::Hash => None,
+            Integrity::Signed => Some(self.key.clone()),
+        };
+        Some(Proofs { cluster: self.cluster_id, interval: Duration::ZERO, key })
+    }
 }
 
 /// Writes the commands that make the logs.
@@ -274,30 +330,32 @@ fn commands(logs: &[RestoreLog]) -> Result<Vec<Command>, String> {
     Ok(commands)
 }
 
-/// A file of batches, read by the pool in pieces of whole batches.
+/// A file of batches or of nodes, read by the pool in pieces of whole ones.
 struct Chunks {
     path: PathBuf,
+    /// Length of what is whole at the beginning of some bytes.
+    whole: fn(&[u8]) -> usize,
     state: Option<ChunkState>,
 }
 
 #[derive(Default)]
 struct ChunkState {
     file: Option<File>,
-    /// The beginning of a batch whose end was not read yet.
+    /// The beginning of one whose end was not read yet.
     carry: Vec<u8>,
 }
 
 impl Chunks {
-    fn open(path: PathBuf) -> Self {
-        Self { path, state: Some(ChunkState::default()) }
+    fn open(path: PathBuf, whole: fn(&[u8]) -> usize) -> Self {
+        Self { path, whole, state: Some(ChunkState::default()) }
     }
 
-    /// The next batches, whole; `None` at the end.
+    /// The next ones, whole; `None` at the end.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         let mut state = self.state.take().unwrap_or_default();
-        let path = self.path.clone();
+        let (path, whole) = (self.path.clone(), self.whole);
         let read = spawn_blocking(move || {
-            let read = state.read(&path);
+            let read = state.read(&path, whole);
             (state, read)
         });
         let (state, read) = read.await.map_err(|error| error.to_string())?;
@@ -307,7 +365,7 @@ impl Chunks {
 }
 
 impl ChunkState {
-    fn read(&mut self, path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    fn read(&mut self, path: &Path, whole: fn(&[u8]) -> usize) -> std::io::Result<Option<Vec<u8>>> {
         let mut bytes = std::mem::take(&mut self.carry);
         let file = match &mut self.file {
             Some(file) => file,
@@ -315,18 +373,28 @@ impl ChunkState {
         };
         loop {
             let read = file.take(RESTORE_READ_BYTES).read_to_end(&mut bytes)?;
-            let whole = whole_batches(&bytes);
+            let whole = whole(&bytes);
             if whole > 0 {
                 self.carry = bytes.split_off(whole);
                 return Ok(Some(bytes));
             }
             if read == 0 {
                 let ends = bytes.is_empty();
-                let torn = || std::io::Error::new(std::io::ErrorKind::InvalidData, "a torn batch");
+                let torn = || {
+                    std::io::Error::new(
+                        std::io::ErrorKind::InvalidData,
+                        "it ends within a batch or a node",
+                    )
+                };
                 return if ends { Ok(None) } else { Err(torn()) };
             }
         }
     }
+}
+
+/// Length of the nodes that are whole.
+fn whole_nodes(bytes: &[u8]) -> usize {
+    bytes.len() - bytes.len() % NODE_BYTES
 }
 
 /// Length of the batches that are whole.

@@ -28,7 +28,12 @@ pub(crate) fn name(first: u64, next: u64) -> String {
 
 /// The offsets in the name of a complete file.
 pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
-    let (first, next) = name.strip_suffix(".batches")?.split_once('-')?;
+    parse_range(name, ".batches")
+}
+
+/// The two numbers in a name that ends so.
+pub(super) fn parse_range(name: &str, ending: &str) -> Option<(u64, u64)> {
+    let (first, next) = name.strip_suffix(ending)?.split_once('-')?;
     let number = |text: &str| {
         let whole = text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit());
         whole.then(|| text.parse().ok()).flatten()
@@ -118,6 +123,15 @@ pub(super) struct Walked {
 
 /// Walks through a file whose first batch covers from `first`.
 pub(super) fn walk(path: &Path, first: u64) -> Result<Walked, Failure> {
+    walk_each(path, first, &mut |_, _| {})
+}
+
+/// The same, and shows each batch that is as it must be.
+pub(super) fn walk_each(
+    path: &Path,
+    first: u64,
+    each: &mut dyn FnMut(&BatchHeader, &[u8]),
+) -> Result<Walked, Failure> {
     let mut gathered = Gathered::new(first);
     let mut batches = Batches::open(path)?;
     let fault = loop {
@@ -132,6 +146,7 @@ pub(super) fn walk(path: &Path, first: u64) -> Result<Walked, Failure> {
                     ));
                 }
                 gathered.note(&header, bytes);
+                each(&header, bytes);
             }
         }
     };

@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use pyralog_log::merkle::nodes_before;
+use pyralog_log::proof::checkpoint::CHECKPOINT_BYTES;
+use pyralog_log::proof::{Checkpoint, SignedCheckpoint};
 use pyralog_runtime::file::blocking;
 use pyralog_shard::catalog::{self, Command};
 use pyralog_wire::LogStorage;
@@ -73,6 +76,31 @@ pub(crate) struct PartitionBackup {
     pub(crate) holes: Vec<(u64, u64)>,
     /// Header of the last batch in the files, in hex, by which a later backup knows that it goes on with the same log.
     pub(crate) last: Option<String>,
+    /// The Merkle tree, of a log with proofs that has made a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tree: Option<TreeBackup>,
+}
+
+/// The tree of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TreeBackup {
+    /// The checkpoint of the server, in hex: with its signature, or without one if the log is not `signed`.
+    pub(crate) checkpoint: String,
+    /// Files of nodes: all of the tree of the checkpoint, in the order of their numbers.
+    pub(crate) files: Vec<NodeFile>,
+}
+
+/// A file of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeFile {
+    /// Number of its first node.
+    pub(crate) first: u64,
+    /// Number after that of its last node.
+    pub(crate) next: u64,
+    /// BLAKE3 of it, in hex.
+    pub(crate) blake3: String,
 }
 
 /// A file of batches.
@@ -188,7 +216,7 @@ impl Manifest {
                 return Err(format!("two of its logs are called {}", log.name));
             }
             for partition in &log.partitions {
-                partition.check().map_err(|problem| {
+                partition.check(self.cluster, log.id).map_err(|problem| {
                     format!("{} partition {}: {problem}", log.name, partition.partition)
                 })?;
             }
@@ -241,8 +269,18 @@ impl LogBackup {
 }
 
 impl PartitionBackup {
-    /// Files and holes cover everything from the low watermark to the high one, once.
-    fn check(&self) -> Result<(), String> {
+    /// Files and holes cover everything from the low watermark to the high one, once, and the tree is of this partition.
+    fn check(&self, cluster: u64, log: u64) -> Result<(), String> {
+        if let Some(tree) = &self.tree {
+            let of = tree.check()?;
+            if (of.cluster, of.log.get(), of.partition.get()) != (cluster, log, self.partition) {
+                return Err("the tree is that of another partition".to_owned());
+            }
+            if of.end_offset.get() > self.high {
+                let (end, high) = (of.end_offset, self.high);
+                return Err(format!("the tree ends at offset {end} and the records at {high}"));
+            }
+        }
         let files = self.files.iter().map(|file| (file.first, file.next));
         let mut ranges: Vec<(u64, u64)> = files.chain(self.holes.iter().copied()).collect();
         ranges.sort_unstable();
@@ -257,6 +295,42 @@ impl PartitionBackup {
             return Err(format!("offsets from {at} to {} are nowhere", self.high));
         }
         Ok(())
+    }
+}
+
+impl TreeBackup {
+    /// What the server stated of it; a signature is checked.
+    ///
+    /// # Errors
+    /// If it is no sound checkpoint.
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint, String> {
+        let bytes = from_hex(&self.checkpoint).ok_or("the checkpoint is no hex")?;
+        if bytes.len() == CHECKPOINT_BYTES {
+            let signed = SignedCheckpoint::decode(&bytes).map_err(|error| error.to_string())?;
+            return Ok(*signed.checkpoint());
+        }
+        let statement = bytes.as_slice().try_into();
+        let statement = statement.map_err(|_| "the checkpoint has another length".to_owned())?;
+        Checkpoint::decode(statement).map_err(|error| error.to_string())
+    }
+
+    /// The files have all nodes of the tree of the checkpoint, once and in order. Returns the checkpoint.
+    fn check(&self) -> Result<Checkpoint, String> {
+        let checkpoint = self.checkpoint()?;
+        if checkpoint.tree_size > checkpoint.end_offset.get() {
+            return Err("the tree has more batches than records".to_owned());
+        }
+        let mut at = 0;
+        for file in &self.files {
+            if file.first != at || file.next <= at {
+                return Err(format!("node {at} of the tree is nowhere, or twice"));
+            }
+            at = file.next;
+        }
+        if checkpoint.tree_size > 1 << 62 || at != nodes_before(checkpoint.tree_size) {
+            return Err(format!("the tree of the checkpoint has not {at} nodes"));
+        }
+        Ok(checkpoint)
     }
 }
 

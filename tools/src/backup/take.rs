@@ -95,7 +95,8 @@ fn found(
     known: Option<&PartitionBackup>,
 ) -> Result<(PartitionBackup, Option<Part>), Failure> {
     let entries = blocking::list_dir(folder).map_err(|error| failed("read", folder, &error))?;
-    let mut backup = known.cloned().unwrap_or_default();
+    // The tree is taken apart from the records.
+    let mut backup = PartitionBackup { tree: None, ..known.cloned().unwrap_or_default() };
     let is_there = |file: &BatchFile| {
         let name = super::files::name(file.first, file.next);
         entries.iter().any(|entry| entry.name == name && entry.len == file.bytes)

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::files::{folder, name, walk};
-use super::manifest::{BatchFile, Manifest};
+use super::files::{Walked, folder, name, walk_each};
+use super::manifest::{BatchFile, Manifest, PartitionBackup};
+use super::tree::{Check, Fault};
 use crate::exit::{Failure, Status};
 use crate::output::{Output, Tone};
 use crate::quantity::{bytes_human, counted};
@@ -72,13 +73,13 @@ fn read(dir: &Path) -> Result<(Manifest, Vec<Problem>), Failure> {
     let mut problems = Vec::new();
     for log in &manifest.logs {
         for partition in &log.partitions {
-            for file in &partition.files {
-                let path =
-                    folder(dir, log.id, partition.partition).join(name(file.first, file.next));
-                if let Err(problem) = check(&path, file) {
-                    problems.push((log.name.clone(), partition.partition, path, problem));
-                }
-            }
+            let folder = folder(dir, log.id, partition.partition);
+            let faults = check_partition(&folder, partition);
+            problems.extend(
+                faults
+                    .into_iter()
+                    .map(|(path, problem)| (log.name.clone(), partition.partition, path, problem)),
+            );
         }
     }
     Ok((manifest, problems))
@@ -102,10 +103,36 @@ fn verdict(problems: &[Problem]) -> Result<(), Failure> {
     Err(Failure::new(Status::VerificationFailed, failure))
 }
 
-/// Whether the file is what the manifest says: the same bytes, and each batch of them sound.
-fn check(path: &Path, file: &BatchFile) -> Result<(), String> {
-    let walked = walk(path, file.first).map_err(|failure| failure.message().to_owned())?;
-    match walked.fault {
+/// What is wrong with the files of a partition: that they are not the same bytes, that a batch is not sound, that the tree is not
+/// the one that was stated, or not that of the batches. Of the tree one fault is told.
+fn check_partition(folder: &Path, partition: &PartitionBackup) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut tree = partition.tree.as_ref().map(|tree| Check::new(folder.to_owned(), tree));
+    for file in &partition.files {
+        let path = folder.join(name(file.first, file.next));
+        let walked = walk_each(&path, file.first, &mut |header, bytes| {
+            if let Some(Ok(check)) = &mut tree
+                && let Err(fault) = check.batch(header, bytes)
+            {
+                tree = Some(Err(fault));
+            }
+        });
+        if let Err(problem) = walked.map_or_else(
+            |failure| Err(failure.message().to_owned()),
+            |walked| compare(&walked, file),
+        ) {
+            faults.push((path, problem));
+        }
+    }
+    if let Some(tree) = tree {
+        faults.extend(tree.and_then(Check::finish).err());
+    }
+    faults
+}
+
+/// Whether a file is what the manifest says.
+fn compare(walked: &Walked, file: &BatchFile) -> Result<(), String> {
+    match &walked.fault {
         Some(fault) => Err(format!("after offset {}: {fault}", walked.file.next)),
         None if walked.file != *file => Err("its content is another one".to_owned()),
         None => Ok(()),

@@ -10,6 +10,7 @@ mod inspect;
 mod logs;
 mod process;
 mod proofs;
+mod proven_backup;
 mod records;
 mod remembered;
 mod restore;

@@ -1,6 +1,7 @@
 //! The manifest: golden text, and every change of it refused.
 
-use pyralog_log::ids::Timestamp;
+use pyralog_log::ids::{Epoch, LogId, Offset, PartitionId, Timestamp};
+use pyralog_log::proof::NodeKey;
 use pyralog_wire::LogConfig;
 
 use super::*;
@@ -25,6 +26,7 @@ fn manifest() -> Manifest {
         files: vec![file(10, 30), file(40, 60)],
         holes: vec![(30, 40)],
         last: Some("00".repeat(128)),
+        tree: None,
     };
     Manifest {
         cluster: 77,
@@ -70,6 +72,67 @@ fn the_form_of_a_manifest_is_fixed() {
     }
     let golden = std::fs::read(&path).unwrap();
     assert_eq!(Manifest::decode(&golden), Ok(manifest()));
+}
+
+/// The same of a log with proofs, whose tree has 20 batches.
+fn with_tree(key: Option<&NodeKey>) -> Manifest {
+    let mut manifest = manifest();
+    let checkpoint = Checkpoint {
+        cluster: 77,
+        log: LogId::new(3),
+        partition: PartitionId::ZERO,
+        epoch: Epoch::ZERO,
+        tree_size: 20,
+        end_offset: Offset::new(55),
+        root: [7; 32],
+        time: Timestamp::new(1_700_000_000_500_000),
+        previous: [6; 32],
+    };
+    let bytes = match key {
+        Some(key) => to_hex(&checkpoint.sign(key).encode()),
+        None => to_hex(&checkpoint.encode()),
+    };
+    let file = |first, next| NodeFile { first, next, blake3: "cd".repeat(32) };
+    let files = vec![file(0, 7), file(7, 38)];
+    manifest.logs[0].partitions[0].tree = Some(TreeBackup { checkpoint: bytes, files });
+    manifest
+}
+
+#[test]
+fn the_form_of_a_manifest_with_a_tree_is_fixed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/backup-manifest-tree.txt");
+    let manifest = with_tree(Some(&NodeKey::from_seed(&[3; 32])));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, manifest.encode()).unwrap();
+    }
+    assert_eq!(Manifest::decode(&std::fs::read(&path).unwrap()), Ok(manifest));
+}
+
+#[test]
+fn a_tree_that_is_another_ones_or_has_not_all_of_its_nodes_is_refused() {
+    let broken = |change: fn(&mut TreeBackup)| {
+        let mut manifest = with_tree(None);
+        change(manifest.logs[0].partitions[0].tree.as_mut().unwrap());
+        Manifest::decode(&manifest.encode())
+    };
+    assert!(broken(|_| {}).is_ok());
+    assert!(broken(|tree| drop(tree.files.pop())).is_err());
+    assert!(broken(|tree| tree.files[1].first = 8).is_err());
+    assert!(broken(|tree| tree.files[1].next = 39).is_err());
+    assert!(broken(|tree| tree.files.swap(0, 1)).is_err());
+    assert!(broken(|tree| tree.checkpoint.truncate(10)).is_err());
+    // A signature that does not hold.
+    let signed = with_tree(Some(&NodeKey::from_seed(&[3; 32])));
+    let mut forged = signed.clone();
+    let tree = forged.logs[0].partitions[0].tree.as_mut().unwrap();
+    tree.checkpoint = tree.checkpoint.replace("0707", "0807");
+    assert!(Manifest::decode(&forged.encode()).is_err());
+    // Another cluster, another partition, records that end before it.
+    assert!(Manifest::decode(&Manifest { cluster: 78, ..signed.clone() }.encode()).is_err());
+    let mut short = signed;
+    let partition = &mut short.logs[0].partitions[0];
+    (partition.high, partition.files[1].next) = (54, 54);
+    assert!(Manifest::decode(&short.encode()).is_err());
 }
 
 #[test]
