@@ -14,3 +14,4 @@ mod sequencers;
 mod serving;
 mod support;
 mod tiered;
+mod verified;
