@@ -217,8 +217,11 @@ impl Shell {
             None => Ok(()),
         };
         let let_go = if is_on { self.let_go(files, tier).await } else { Ok(()) };
-        let deleted = self.delete_gone(files, tier).await;
-        uploaded.and(let_go).and(deleted)?;
+        if let Err(error) = self.delete_gone(files, tier).await {
+            // Who may write and not delete shall not wait with what is to be written. It is tried again, at last by a sweep.
+            tracing::warn!(log = %self.log, partition = %self.partition, %error, "objects of what is gone stay for now");
+        }
+        uploaded.and(let_go)?;
         self.sweep(files, tier).await?;
         Ok(is_on && self.next_upload(files).is_some())
     }
@@ -364,12 +367,16 @@ impl Shell {
             }
         });
         looked.await?;
+        // Whether they can be deleted or not: the next look is not before its time.
+        files.tiering.swept.set(Some(time::now() + SWEEP_INTERVAL));
         for key in &orphans {
-            tier.delete(key).await?;
+            if let Err(error) = tier.delete(key).await {
+                tracing::warn!(%error, "an object that no manifest names stays for now");
+                return Ok(());
+            }
             tier.count(|stats| stats.orphans += 1);
             tracing::info!(key, "an object that no manifest names was deleted");
         }
-        files.tiering.swept.set(Some(time::now() + SWEEP_INTERVAL));
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ use super::*;
 use crate::batch::{Codec, Decoder, Items};
 use crate::manifest::SWAP_NAME;
 use crate::pace::Pace;
-use crate::remote::memory::MemoryStore;
+use crate::remote::memory::{Fate, MemoryStore};
+use crate::remote::{Operation, RemoteErrorKind};
 
 #[test]
 fn what_is_in_the_store_only_counts_once_for_the_size_of_a_log() {
@@ -171,4 +172,31 @@ fn a_run_of_compaction_takes_no_space_that_appends_need_and_gives_back_what_it_t
             partition.close().await;
         }
     }));
+}
+
+#[test]
+fn whoever_may_not_delete_objects_goes_on_writing_them() {
+    on_core(async |bench: Bench| {
+        let (bench, store) = (tiered(&bench, 1), MemoryStore::new());
+        let tier = tier_of(&store);
+        let (partition, _) = bench.open_in(&tier).await;
+        append_until(&bench, &partition, Durability::Synced, RECORDS).await;
+        settle(&partition).await.unwrap();
+        store.set_faults(|_, operation, _| match operation {
+            Operation::Delete => Fate::Fails(RemoteErrorKind::Denied),
+            _ => Fate::Done,
+        });
+        let first = partition.shell.machine.borrow().closed()[0];
+        partition.truncate_before(first.end).await.unwrap();
+        settle(&partition).await.unwrap();
+        append_until(&bench, &partition, Durability::Synced, RECORDS + 60).await;
+        settle(&partition).await.unwrap();
+        assert!(tier.is_ready() && tier.stats().errors > 0);
+        assert_eq!(partition.tier_use().waiting, 0, "all of it went there");
+        let before = store.keys().len();
+        store.heal();
+        settle(&partition).await.unwrap();
+        assert_eq!(store.keys().len(), before - 2, "a segment and its index");
+        partition.close().await;
+    });
 }
