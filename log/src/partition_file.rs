@@ -22,6 +22,7 @@ mod writer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
@@ -280,6 +281,13 @@ impl Partition {
         shell.work.notify_all();
         shell.tell();
         self.flush(changes.durability).await
+    }
+
+    /// The records that are known to be damaged, in the order in which that was found; an empty range where none is.
+    #[must_use]
+    pub fn damaged_ranges(&self) -> Vec<Range<Offset>> {
+        let machine = self.shell.machine.borrow();
+        machine.damages().iter().map(|damage| damage.offsets.clone()).collect()
     }
 
     /// What it was opened with.

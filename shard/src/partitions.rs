@@ -45,7 +45,6 @@ pub(crate) struct Owned {
     name: String,
     config: Cell<LogConfig>,
     state: State,
-    damaged: Vec<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -129,7 +128,6 @@ impl Owned {
             shard,
             failed: self.failure(),
             starved: self.starvation(),
-            damaged: self.damaged.clone(),
             ..PartitionSnapshot::default()
         };
         let State::Open(partition) = &self.state else { return empty };
@@ -144,6 +142,11 @@ impl Owned {
             evicted: stats.evicted_records,
             removed: stats.removed_records,
             removed_bytes: stats.removed_bytes,
+            damaged: partition
+                .damaged_ranges()
+                .into_iter()
+                .map(|offsets| (offsets.start.get(), offsets.end.get()))
+                .collect(),
             tier: partition.tier_use(),
             compaction: partition.compaction_stats(),
             tree: partition.tree_status(),
@@ -330,16 +333,16 @@ impl Shard {
         let opened =
             Partition::open_in(config, Rc::new(Landing::new(self)), self.tier.clone()).await;
         let place = format!("log {} partition {partition}", entry.name);
-        let (state, damaged, line) = match opened {
+        let (state, line) = match opened {
             Ok((partition, report)) => {
-                let damaged = self.count_recovery(&report);
+                self.count_recovery(&report);
                 let line = recovery_line(&report).map(|line| format!("{place}: {line}"));
-                (State::Open(partition), damaged, line)
+                (State::Open(partition), line)
             }
             Err(error) => {
                 let cause = error.to_string();
                 let line = Some(format!("{place} could not be opened: {cause}"));
-                (State::Failed(cause), Vec::new(), line)
+                (State::Failed(cause), line)
             }
         };
         match (&line, &state) {
@@ -353,7 +356,6 @@ impl Shard {
             name: entry.name.clone(),
             config: Cell::new(entry.config),
             state,
-            damaged,
         });
         line
     }
@@ -382,14 +384,12 @@ impl Shard {
         }
     }
 
-    /// Counts what recovery had to do, and returns the damaged offsets.
-    fn count_recovery(&self, report: &RecoveryReport) -> Vec<(u64, u64)> {
+    /// Counts what recovery had to do.
+    fn count_recovery(&self, report: &RecoveryReport) {
         if report.cut.is_some() {
             self.metrics.add(Counter::TornTails, 1);
         }
         self.metrics.add(Counter::DamagedRanges, report.damaged.len() as u64);
-        let ranges = report.damaged.iter().map(|damage| &damage.offsets);
-        ranges.map(|offsets| (offsets.start.get(), offsets.end.get())).collect()
     }
 
     /// Gives the partitions of a log its new configuration; returns what did not go as it should. One that could not be

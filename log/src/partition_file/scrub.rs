@@ -1,11 +1,12 @@
 //! Scrubbing: reads the closed segments whose files are here again, so that damage is found before a reader meets it.
 
 use pyralog_runtime::buffer::Slice;
-use pyralog_runtime::file::DirectFile;
+use pyralog_runtime::file::{self, DirectFile};
 use pyralog_runtime::yield_if_needed;
 
 use super::reader::is_of_generation;
 use super::{Files, Partition, Shell};
+use crate::checkpoint::{DAMAGED_NAME, encode_damages};
 use crate::ids::Offset;
 use crate::index::Index;
 use crate::pace::Pace;
@@ -36,7 +37,7 @@ struct Segment {
 
 impl Partition {
     /// Reads every closed segment whose file is here, oldest first, at `pace`: marks, headers and bodies of batches. Damage
-    /// that nobody knew is logged once and known to readers from then on. A segment that the disk does not give is damaged
+    /// that nobody knew is logged once and known to readers from then on, those of later lives included. A segment that the disk does not give is damaged
     /// as a whole, but readers go on trying. Nothing for a partition in memory. May be dropped at any time.
     ///
     /// # Errors
@@ -60,9 +61,13 @@ impl Partition {
                 Ok(Some(segment)) => {
                     scrubbed.segments += 1;
                     scrubbed.bytes += segment.bytes;
+                    let known = shell.machine.borrow().damages().len();
                     for damage in segment.damages {
                         scrubbed.new_records += shell.note_found(&damage);
                         scrubbed.damaged.push(damage);
+                    }
+                    if shell.machine.borrow().damages().len() > known {
+                        shell.remember_damages(files).await;
                     }
                 }
                 Ok(None) => {}
@@ -155,6 +160,16 @@ impl Shell {
         tracing::error!(log = %self.log, partition = %self.partition, %damage, "scrubbing found damaged records");
         machine.note_damage(damage.clone());
         damage.offsets.end.since(damage.offsets.start)
+    }
+
+    /// Lists what is damaged for the next life, which does not read closed segments.
+    async fn remember_damages(&self, files: &Files) {
+        let turn = files.removing.take().await;
+        let bytes = encode_damages(self.machine.borrow().damages());
+        if let Err(error) = file::write_small_atomic(files.dir.join(DAMAGED_NAME), bytes).await {
+            tracing::warn!(log = %self.log, partition = %self.partition, %error, "damaged records not listed: after a restart they are found again");
+        }
+        drop(turn);
     }
 
     /// All of a segment, which the disk does not give now.

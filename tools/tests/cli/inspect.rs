@@ -112,6 +112,14 @@ fn a_flipped_byte_under_a_running_server_is_found_by_a_scrub_and_readers_are_tol
     let again = served.run(&["log", "scrub", "events", "-p", &number, "--json"]).failed(4);
     assert!(again.contains("1 damaged range"), "it stays damaged: {again}");
     assert_eq!(served.stop().0, 0);
+
+    // The next life knows it before it has read anything.
+    let served = Served::start(data.path(), &["--set", "scrub.bytes_per_second=0"]);
+    let status = served.status();
+    let partitions = status["partitions"].as_array().unwrap();
+    let ours = partitions.iter().find(|found| found["partition"] == partition).unwrap();
+    assert_eq!(ours["damaged"].as_array().map(Vec::len), Some(1), "{status}");
+    assert_eq!(ours["damaged"][0][0], 0, "{status}");
 }
 
 #[test]

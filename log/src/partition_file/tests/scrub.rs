@@ -55,6 +55,15 @@ fn a_flipped_byte_of_a_closed_segment_is_found_with_its_offsets_and_is_new_once(
         assert_eq!(partition.stats().damaged_records, 2);
         partition.close().await;
         assert!(matches!(partition.scrub(&pace).await, Err(ReadError::Closed)));
+
+        // A life that begins in order reads no closed segment, and knows it all the same.
+        let (partition, report) = bench.open().await;
+        assert_eq!((report.clean, report.scanned_bytes, report.damaged_new), (true, 0, 0));
+        assert_eq!(report.damaged, first.damaged);
+        assert_eq!(partition.damaged_ranges(), std::slice::from_ref(&damage.offsets));
+        let again = partition.scrub(&pace).await.unwrap();
+        assert_eq!((&again.damaged, again.new_records), (&first.damaged, 0));
+        partition.close().await;
     });
 }
 
