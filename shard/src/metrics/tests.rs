@@ -3,6 +3,8 @@
 use pyralog_log::ids::{LogId, Offset, PartitionId};
 
 use super::*;
+use crate::limits::LABELLED_PARTITIONS_MAX;
+use std::fmt::Write as _;
 
 fn node() -> NodeSnapshot {
     let (first, second) = (Metrics::default(), Metrics::default());
@@ -54,6 +56,44 @@ fn the_text_has_the_canonical_names_and_ends_properly() {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+}
+
+/// Every metric that is served, as a page.
+fn page() -> String {
+    let text = text::render(node());
+    let mut page = String::from(
+        "# Metrics\n\nEverything that `/metrics` serves, made from that by a test \
+         (`UPDATE_GOLDEN=1 cargo test -p pyralog-shard every_metric`).\n[OPERATIONS.md](OPERATIONS.md) says which of them to \
+         watch. A counter starts at zero with the server; a histogram has the series\n`_bucket`, `_sum` and `_count`. Series \
+         of single partitions are left out beyond 1000 partitions of a node.\n\n| metric | kind | what |\n|---|---|---|\n",
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '))
+        else {
+            continue;
+        };
+        let kind = lines[at + 1].rsplit(' ').next().unwrap();
+        let end = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let help = help.trim_end_matches('.');
+        writeln!(page, "| `{name}{end}` | {kind} | {help} |").unwrap();
+    }
+    page
+}
+
+#[test]
+fn every_metric_is_on_the_page_of_metrics() {
+    assert_eq!(LABELLED_PARTITIONS_MAX, 1000, "as the page says");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/METRICS.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap();
+    assert!(kept == page(), "docs/METRICS.md does not say what is served: make it again");
 }
 
 #[test]

@@ -191,7 +191,12 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
     let failed = sum(|p| u64::from(p.failed.is_some()));
     gauge(encoder, "failed_partitions", "Partitions that take no appends any more", failed)?;
     let damaged = sum(|p| p.damaged.len() as u64);
-    gauge(encoder, "damaged_ranges", "Quarantined ranges of all partitions", damaged)?;
+    gauge(
+        encoder,
+        "damaged_ranges",
+        "Ranges of all partitions that are known to be damaged",
+        damaged,
+    )?;
     let lag = sum(|p| p.tree.map_or(0, |tree| tree.lag_records));
     gauge(encoder, "tree_lag_records", "Records of logs with proofs that are not hashed yet", lag)?;
     let faults = sum(|p| u64::from(p.tree.is_some_and(|tree| tree.fault.is_some())));
