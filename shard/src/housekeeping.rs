@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use futures_util::future::select;
 use pyralog_log::compaction::Policy;
+use pyralog_log::ids::Timestamp;
 use pyralog_log::pace::Pace;
 use pyralog_log::partition::TruncateError;
 use pyralog_log::partition_file::Partition;
 use pyralog_runtime::channel::Listener;
-use pyralog_runtime::{Class, spawn_into, time};
+use pyralog_runtime::time::{self, Monotonic};
+use pyralog_runtime::{Class, spawn_into};
 
+use crate::limits::CLOCK_LEAP_MAX;
 use crate::metrics::Counter;
 use crate::partitions::Owned;
 use crate::shard::{Phase, Shard};
@@ -30,11 +33,13 @@ pub(crate) fn start(shard: &Rc<Shard>) {
 
 /// Keeps the partitions within their bounds.
 async fn bound(shard: Rc<Shard>) {
+    let mut clock = AgingClock::new(shard.wall(), time::now());
     while shard.phase() < Phase::Quiet {
         let due = shard.housekeeping_due.listen();
         for (owned, partition) in open_ones(&shard) {
-            partition.roll_if_older(shard.wall()).await;
-            retain(&shard, &owned, &partition).await;
+            let now = clock.now(shard.wall(), time::now());
+            partition.roll_if_older(now).await;
+            retain(&owned, &partition, now).await;
             pyralog_runtime::yield_if_needed().await;
             if shard.phase() >= Phase::Quiet {
                 return;
@@ -74,6 +79,42 @@ async fn rest(shard: &Shard, due: Listener) {
     time::timeout(shard.config.housekeeping.interval, woken).await.ok();
 }
 
+/// The clock that records age by: the wall clock, unless it leaps ahead by more than [`CLOCK_LEAP_MAX`] while the server runs.
+/// Then it goes on by the monotonic clock, until the wall clock comes back or the server is started again: a clock that was set
+/// wrong by a year would take every log with an age at once, and that cannot be taken back.
+#[derive(Debug)]
+struct AgingClock {
+    /// The last reading that was believed, and when.
+    shown: Timestamp,
+    at: Monotonic,
+    has_leapt: bool,
+}
+
+impl AgingClock {
+    const fn new(shown: Timestamp, at: Monotonic) -> Self {
+        Self { shown, at, has_leapt: false }
+    }
+
+    fn now(&mut self, wall: Timestamp, now: Monotonic) -> Timestamp {
+        let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let expected = self.shown.get().saturating_add(us(now.since(self.at)));
+        let ahead = wall.get().saturating_sub(expected);
+        let leaps = ahead > us(CLOCK_LEAP_MAX);
+        if leaps && !self.has_leapt {
+            tracing::error!(
+                ahead_seconds = ahead / 1_000_000,
+                "the clock leapt: records age as if it had not; set it right, or restart the server if it is right"
+            );
+        }
+        self.has_leapt = leaps;
+        if leaps {
+            return Timestamp::new(expected);
+        }
+        (self.shown, self.at) = (wall, now);
+        wall
+    }
+}
+
 /// Takes out the records of a compacted log of which there are newer ones, if it is worth it.
 async fn compact(shard: &Shard, owned: &Owned, partition: &Partition, pace: &Pace) {
     let (config, settings) = (owned.config().compaction, shard.config.housekeeping);
@@ -102,8 +143,8 @@ async fn compact(shard: &Shard, owned: &Owned, partition: &Partition, pace: &Pac
 }
 
 /// Removes the segments that are beyond the retention of the log.
-async fn retain(shard: &Shard, owned: &Owned, partition: &Partition) {
-    match partition.retain(shard.wall()).await {
+async fn retain(owned: &Owned, partition: &Partition, now: Timestamp) {
+    match partition.retain(now).await {
         // Or it is closing: with the server, or because the log is deleted.
         Ok(0) | Err(TruncateError::Unsynced(_)) => {}
         Ok(records) => {
@@ -113,5 +154,25 @@ async fn retain(shard: &Shard, owned: &Owned, partition: &Partition) {
         Err(error) => {
             tracing::warn!(log = owned.name(), partition = owned.number().get(), %error, "retention failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_leaps_ages_nothing_until_it_comes_back_and_small_steps_are_followed() {
+        let hour = 3_600_000_000;
+        let monotonic = |us: i64| Monotonic::ZERO + Duration::from_micros(us.unsigned_abs());
+        let mut clock = AgingClock::new(Timestamp::new(5 * hour), monotonic(0));
+        let mut at = |wall: i64, us: i64| clock.now(Timestamp::new(wall), monotonic(us)).get();
+        assert_eq!(at(6 * hour, hour), 6 * hour);
+        assert_eq!(at(7 * hour + hour / 2, 2 * hour), 7 * hour + hour / 2, "half an hour ahead");
+        let year = 8766 * hour;
+        assert_eq!(at(year, 3 * hour), 8 * hour + hour / 2, "a year ahead");
+        assert_eq!(at(year + hour, 4 * hour), 9 * hour + hour / 2, "time goes on");
+        assert_eq!(at(9 * hour, 5 * hour), 9 * hour, "it came back");
+        assert_eq!(at(hour, 6 * hour), hour, "going back ages nothing");
     }
 }

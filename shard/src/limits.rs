@@ -115,6 +115,10 @@ pub const RECEIVE_SILENCE: Duration = Duration::from_secs(2);
 
 /// Time between two rounds of housekeeping: what a bound in time is late by, and little work where nothing is due.
 pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(1);
+/// A wall clock that is further ahead than this of what it should show is not believed about the age of records.
+///
+/// 1 h: as for ids; less than that is a clock that is set right.
+pub const CLOCK_LEAP_MAX: Duration = Duration::from_hours(1);
 /// The shortest of these, for tests: below it a core with many partitions would do nothing else.
 pub const HOUSEKEEPING_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Bytes per second that the background reads and writes on each core: a thirtieth of what a disk of 2 GB/s does, and
@@ -245,6 +249,7 @@ fn in_all() -> Vec<Limit> {
             "one partition at a time, two groups",
         ),
         limit("HOUSEKEEPING_INTERVAL", ms(HOUSEKEEPING_INTERVAL), "ms", "what a bound is late by"),
+        limit("CLOCK_LEAP_MAX", ms(CLOCK_LEAP_MAX), "ms", "nothing ages by a clock set wrong"),
         limit("HOUSEKEEPING_IO_BYTES", HOUSEKEEPING_IO_BYTES, "bytes", "a second: 5 TiB a day"),
         limit("COMPACTION_MEMORY_MIN", COMPACTION_MEMORY_MIN, "bytes", "32 thousand keys a pass"),
         limit("SCRUB_BYTES", SCRUB_BYTES, "bytes", "a second: 675 GiB a day"),
