@@ -66,6 +66,9 @@ pub const VERIFY_POLL: Duration = Duration::from_millis(100);
 /// Partitions that a trust file remembers: four logs with as many partitions as there can be.
 pub const TRUST_PARTITIONS_MAX: usize = 16_384;
 
+/// Checkpoints that are written to a trust file at once.
+pub const TRUST_SAVES_MAX: usize = 1024;
+
 /// Bytes of a trust file: 448 digits and a line for people, below 640, for each partition.
 pub const TRUST_FILE_BYTES_MAX: u64 = 640 * TRUST_PARTITIONS_MAX as u64;
 
@@ -213,6 +216,7 @@ pub fn limits() -> Vec<Limit> {
         limit("KEYS_MAX", number(KEYS_MAX), "keys", "of the nodes of a cluster"),
         limit("VERIFY_POLL", ms(VERIFY_POLL), "ms", "ten times per checkpoint"),
         limit("TRUST_PARTITIONS_MAX", number(TRUST_PARTITIONS_MAX), "partitions", "10 MiB"),
+        limit("TRUST_SAVES_MAX", number(TRUST_SAVES_MAX), "checkpoints", "one write for all"),
         limit("TRUST_FILE_BYTES_MAX", TRUST_FILE_BYTES_MAX, "bytes", "640 per partition"),
         limit("FETCH_WAIT_DEFAULT", ms(FETCH_WAIT_DEFAULT), "ms", "few empty answers at the tail"),
         limit(

@@ -26,7 +26,7 @@ use pyralog_log::proof::{CHECKPOINT_BYTES, Stated, Subject};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::ClientError;
-use crate::limits::{TRUST_FILE_BYTES_MAX, TRUST_PARTITIONS_MAX};
+use crate::limits::{TRUST_FILE_BYTES_MAX, TRUST_PARTITIONS_MAX, TRUST_SAVES_MAX};
 
 const FORMAT: &str = "pyralog trust 1";
 const CHECKSUM: &str = "crc32c ";
@@ -205,8 +205,7 @@ pub(crate) struct Keeper(mpsc::Sender<Save>);
 impl Keeper {
     /// Starts the task that owns the file. It ends with the last of its keepers.
     pub(crate) fn start(file: TrustFile, path: PathBuf) -> Self {
-        // Room for one: each partition waits for its own.
-        let (saves, inbox) = mpsc::channel(1);
+        let (saves, inbox) = mpsc::channel(TRUST_SAVES_MAX);
         tokio::spawn(keep(file, path, inbox));
         Self(saves)
     }
@@ -225,16 +224,24 @@ impl Keeper {
     }
 }
 
+/// Writes the file once for all who wait: a consumer of a thousand partitions learns as many checkpoints a second.
 async fn keep(mut file: TrustFile, path: PathBuf, mut inbox: mpsc::Receiver<Save>) {
-    while let Some((log, stated, reply)) = inbox.recv().await {
-        let learned = file.learn(&log, stated);
+    let mut waiting = Vec::new();
+    while inbox.recv_many(&mut waiting, TRUST_SAVES_MAX).await > 0 {
+        let mut learned = Vec::new();
+        for (log, stated, reply) in waiting.drain(..) {
+            match file.learn(&log, stated) {
+                Ok(()) => learned.push(reply),
+                // Who asked may have gone elsewhere meanwhile.
+                Err(problem) => drop(reply.send(Err(failed(&path, problem)))),
+            }
+        }
         let (new, to) = (file.clone(), path.clone());
-        let saved = match learned {
-            Ok(()) => blocking(move || new.write(&to)).await,
-            Err(full) => Err(full),
-        };
-        // Who asked may have gone elsewhere meanwhile.
-        drop(reply.send(saved.map_err(|problem| failed(&path, problem))));
+        let saved = blocking(move || new.write(&to)).await;
+        for reply in learned {
+            let saved = saved.clone().map_err(|problem| failed(&path, problem));
+            drop(reply.send(saved));
+        }
     }
 }
 
@@ -270,6 +277,42 @@ mod tests {
         assert_eq!(file().render(), include_str!("../tests/golden/trust.txt"));
         assert_eq!(TrustFile::parse(&file().render()), Ok(file()));
         assert_eq!(TrustFile::parse(&TrustFile::default().render()), Ok(TrustFile::default()));
+    }
+
+    /// Saves the checkpoints of 100 partitions at once, and tells how each went.
+    fn save_all(path: &Path) -> Vec<Result<(), ClientError>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let keeper = Keeper::start(TrustFile::default(), path.to_owned());
+            let save = |partition| {
+                let keeper = keeper.clone();
+                tokio::spawn(
+                    async move { keeper.save("orders", checkpoint(partition, 1).into()).await },
+                )
+            };
+            let saves: Vec<_> = (0..100).map(save).collect();
+            let mut outcomes = Vec::new();
+            for save in saves {
+                outcomes.push(save.await.unwrap());
+            }
+            outcomes
+        })
+    }
+
+    #[test]
+    fn what_was_saved_is_in_the_file_whoever_else_saves() {
+        let folder = std::env::temp_dir().join(format!("pyralog-trust-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("trust");
+        assert!(save_all(&path).iter().all(Result::is_ok));
+        let file = TrustFile::read(&path).unwrap();
+        assert_eq!(file.known.len(), 100);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left there");
+        let nowhere = save_all(&folder.join("none/trust"));
+        let is_told =
+            |saved: &Result<(), ClientError>| matches!(saved, Err(ClientError::TrustFile { .. }));
+        assert!(nowhere.iter().all(is_told));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
