@@ -1,6 +1,7 @@
 //! Checkpoints, proofs and nodes of trees: answered by the core that owns the partition, from the published tree.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use pyralog_log::ids::{LogId, PartitionId};
 use pyralog_log::merkle::NODE_BYTES;
@@ -15,6 +16,9 @@ use super::fetch::grant;
 use crate::asked::{Asked, Payload};
 use crate::partitions::Owned;
 use crate::request::{Place, busy};
+
+/// How often it is looked whether a tree is open: it takes a read or two, after a start only.
+const OPENING_POLL: Duration = Duration::from_millis(1);
 
 /// Starts to carry out a request about the tree of a partition; the answer comes by itself.
 pub(crate) fn start(asked: Asked, (log, partition): (LogId, PartitionId), request: Request) {
@@ -34,7 +38,7 @@ pub(crate) fn start(asked: Asked, (log, partition): (LogId, PartitionId), reques
 async fn carry_out(asked: Asked, owned: &Owned, request: Request) {
     let answer = match request {
         Request::ReadTree(read) => return read_tree(asked, owned, read).await,
-        Request::GetCheckpoint(_) => checkpoint(owned),
+        Request::GetCheckpoint(_) => checkpoint(owned).await,
         Request::ProveRecord(prove) => prove_record(owned, prove).await,
         Request::ProveConsistency(prove) => prove_consistency(owned, prove).await,
         _ => Err(ErrorCode::Internal.into()),
@@ -45,7 +49,11 @@ async fn carry_out(asked: Asked, owned: &Owned, request: Request) {
     }
 }
 
-fn checkpoint(owned: &Owned) -> Result<Response, ErrorReply> {
+async fn checkpoint(owned: &Owned) -> Result<Response, ErrorReply> {
+    // "None" would be a lie for as long as the tree is being read after a start, and an alarm for who knows better.
+    while !owned.partition()?.is_tree_open() {
+        pyralog_runtime::time::sleep(OPENING_POLL).await;
+    }
     let status = owned.partition()?.tree_status().ok_or_else(|| refused(&TreeError::NoTree))?;
     let checkpoint = status.published.map(|published| match published.signed {
         Some(signed) => signed.encode().to_vec(),
