@@ -4,6 +4,7 @@
 
 mod backup;
 mod bench;
+mod compacted_backup;
 mod day;
 mod hostile_receipts;
 mod inspect;
