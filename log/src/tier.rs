@@ -13,13 +13,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use pyralog_runtime::buffer::{BufferMut, Slice};
 use pyralog_runtime::channel::Event;
 use pyralog_runtime::time::{self, Monotonic};
 
 use crate::ids::{LogId, PartitionId};
-use crate::limits::{REMOTE_BLOCK_BYTES, REMOTE_WAIT, TIER_PAUSE_MAX, TIER_PAUSE_MIN};
+use crate::limits::{
+    REMOTE_BLOCK_BYTES, REMOTE_READ_WAIT, REMOTE_WAIT, TIER_PAUSE_MAX, TIER_PAUSE_MIN,
+};
 use crate::remote::{Operation, RemoteError, RemoteErrorKind, RemoteObject, RemoteStore};
 use cache::{BlockKey, Cache};
 pub(crate) use name::ObjectName;
@@ -66,7 +69,9 @@ struct Shared {
     coming: RefCell<BTreeMap<BlockKey, Rc<Event>>>,
     stats: Cell<TierStats>,
     /// No work in the background before that; and how long the pause was.
-    pause: Cell<(Monotonic, std::time::Duration)>,
+    pause: Cell<(Monotonic, Duration)>,
+    /// The last read of the store failed.
+    reads_fail: Cell<bool>,
 }
 
 /// The place of a block that is being fetched; also given back if that is dropped.
@@ -100,6 +105,7 @@ impl Tier {
             coming: RefCell::default(),
             stats: Cell::default(),
             pause: Cell::new((Monotonic::ZERO, TIER_PAUSE_MIN)),
+            reads_fail: Cell::default(),
         };
         Self { shared: Rc::new(shared) }
     }
@@ -152,11 +158,20 @@ impl Tier {
     /// Asks the store, for so long as a call may take, and counts what fails.
     pub(crate) async fn ask<T>(
         &self,
+        of: (Operation, &str),
+        asked: impl Future<Output = Result<T, RemoteError>>,
+    ) -> Result<T, RemoteError> {
+        self.ask_within(REMOTE_WAIT, of, asked).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        wait: Duration,
         (operation, key): (Operation, &str),
         asked: impl Future<Output = Result<T, RemoteError>>,
     ) -> Result<T, RemoteError> {
-        let answer = time::timeout(REMOTE_WAIT, asked).await.unwrap_or_else(|_| {
-            let problem = format!("no answer for {} s", REMOTE_WAIT.as_secs());
+        let answer = time::timeout(wait, asked).await.unwrap_or_else(|_| {
+            let problem = format!("no answer for {} s", wait.as_secs());
             Err(RemoteError::new(operation, key, RemoteErrorKind::Away, problem))
         });
         if answer.is_err() {
@@ -169,14 +184,31 @@ impl Tier {
         &*self.shared.store
     }
 
-    /// Bytes of an object, from the store.
+    /// Notes whether the store gave what a reader wanted, and says so when that changes.
+    fn note_read(&self, failure: Option<&RemoteError>) {
+        let failed_before = self.shared.reads_fail.replace(failure.is_some());
+        match failure {
+            Some(error) if !failed_before => {
+                tracing::warn!(%error, "the object store fails: records that are only there cannot be read");
+            }
+            None if failed_before => {
+                tracing::info!("the object store gives what readers want again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes of an object, from the store, for somebody who waits for them.
     pub(crate) async fn get(
         &self,
         key: &str,
         range: std::ops::Range<u64>,
     ) -> Result<Vec<u8>, RemoteError> {
         let wanted = range.end - range.start;
-        let bytes = self.ask((Operation::Get, key), self.store().get(key, range)).await?;
+        let asked = self.store().get(key, range);
+        let answer = self.ask_within(REMOTE_READ_WAIT, (Operation::Get, key), asked).await;
+        self.note_read(answer.as_ref().err());
+        let bytes = answer?;
         if bytes.len() as u64 != wanted {
             let problem = format!("{} bytes instead of {wanted}", bytes.len());
             return Err(RemoteError::new(Operation::Get, key, RemoteErrorKind::Short, problem));

@@ -30,6 +30,11 @@ pub const TIER_CACHE_BYTES_MIN: u64 = 4 << 20;
 /// 120 s: longer than the client of the store tries by itself.
 pub const REMOTE_WAIT: Duration = Duration::from_mins(2);
 
+/// Time in which a store gives some bytes to a reader; then the reader is told that it is away, and may ask again.
+///
+/// 10 s: a block at 100 KB/s, and a third of what clients wait for an answer unless told otherwise.
+pub const REMOTE_READ_WAIT: Duration = Duration::from_secs(10);
+
 /// After a failure of the store a core uploads nothing for this long, twice as long after each further one.
 ///
 /// 1 s: a hiccup costs no more than that.
@@ -50,14 +55,17 @@ pub const ORPHAN_AGE_MIN: Duration = Duration::from_hours(1);
 /// 24 h: orphans cost money, not correctness; and so do lists.
 pub const SWEEP_INTERVAL: Duration = Duration::from_hours(24);
 
+const _: () = assert!(REMOTE_READ_WAIT.as_secs() < REMOTE_WAIT.as_secs());
+
 #[rustfmt::skip]
-pub(super) const fn tier_limits() -> [Limit; 9] {
+pub(super) const fn tier_limits() -> [Limit; 10] {
     [
         limit("REMOTE_BLOCK_BYTES", REMOTE_BLOCK_BYTES as u64, "bytes", "a thousandth of a segment, 33 MB/s at 30 ms"),
         limit("REMOTE_AHEAD_BLOCKS", REMOTE_AHEAD_BLOCKS, "blocks", "300 MB/s at 30 ms"),
         limit("TIER_CACHE_BYTES_DEFAULT", TIER_CACHE_BYTES_DEFAULT, "bytes", "the read-ahead of four readers, twice"),
         limit("TIER_CACHE_BYTES_MIN", TIER_CACHE_BYTES_MIN, "bytes", "the blocks of the largest batch"),
         limit("REMOTE_WAIT", REMOTE_WAIT.as_secs(), "seconds", "longer than the store's client tries by itself"),
+        limit("REMOTE_READ_WAIT", REMOTE_READ_WAIT.as_secs(), "seconds", "a block at 100 KB/s, and clients still wait"),
         limit("TIER_PAUSE_MIN", TIER_PAUSE_MIN.as_secs(), "seconds", "what a hiccup of the store costs"),
         limit("TIER_PAUSE_MAX", TIER_PAUSE_MAX.as_secs(), "seconds", "a store that was away is found again"),
         limit("ORPHAN_AGE_MIN", ORPHAN_AGE_MIN.as_secs(), "seconds", "clocks differ, uploads take time"),

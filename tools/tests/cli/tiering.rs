@@ -107,6 +107,33 @@ fn a_server_killed_while_it_uploads_and_lets_go_loses_nothing_and_a_deleted_log_
 }
 
 #[test]
+fn a_reader_is_told_that_the_store_is_away_and_reads_on_when_it_is_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, store) = (place.path().join("data"), place.path().join("store"));
+    std::fs::create_dir(&store).unwrap();
+    let served = start(&data, &flags(&format!("file://{}", store.display())), &[]);
+    create(&served, "x");
+    let text = lines(0, 6_000);
+    served.run_with(&["produce", "x"], &text).text();
+    wait_until(&served, |status| number(status, "store_only_segments") >= 2);
+    // Another life has none of it in memory.
+    assert_eq!(served.stop().0, 0);
+    let served = start(&data, &flags(&format!("file://{}", store.display())), &[]);
+    let away = place.path().join("away");
+    std::fs::rename(&store, &away).unwrap();
+    std::fs::write(&store, "what is no directory").unwrap();
+    let done = served.run(&["consume", "x"]);
+    let told = done.stderr;
+    assert_eq!((done.code, done.stdout.len()), (1, 0), "{told}");
+    assert!(told.contains("object store"), "{told}");
+    let one = served.run(&["consume", "x", "--from", "offset:5999"]).stdout;
+    assert!(one == text[5_999_000..], "what is on disk is read without it");
+    std::fs::remove_file(&store).unwrap();
+    std::fs::rename(&away, &store).unwrap();
+    assert!(served.run(&["consume", "x"]).stdout == text);
+}
+
+#[test]
 fn a_server_without_a_store_says_what_to_do() {
     let served = Served::fresh();
     let refused = served.run(&["log", "create", "x", "--tiered", "on"]).failed(2);

@@ -26,6 +26,7 @@ use pyralog_wire::{ErrorCode, ErrorDetail, ErrorReply, Retry};
 
 use crate::backoff::Backoff;
 use crate::config::{OnOutOfRange, StartFrom, Stop};
+use crate::limits::READ_FAILURES_MAX;
 
 #[cfg(test)]
 mod tests;
@@ -200,6 +201,13 @@ impl Cursor {
             }
             (Some(ErrorCode::DataDamaged), ErrorDetail::DataDamaged { first, next }) => {
                 Next::Damaged { first, next }
+            }
+            // The disk, or the object store behind the log, is away. Who follows the log waits until it is back; who reads to
+            // its end wants to hear of it.
+            (Some(ErrorCode::ReadFailed), _)
+                if self.stop == Stop::AtEnd && self.failures >= READ_FAILURES_MAX =>
+            {
+                Next::Refused(reply)
             }
             (_, ErrorDetail::RetryAfter { ms }) => {
                 Next::Retry(self.delay(rng).max(Duration::from_millis(ms)))

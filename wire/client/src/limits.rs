@@ -41,6 +41,11 @@ pub const BACKOFF_MIN_DEFAULT: Duration = Duration::from_millis(10);
 /// Longest delay between attempts: a server that came back is noticed within a second.
 pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(1);
 
+/// Failures of the server to read records, one after another, that a reader which is to end at the end of the log puts up with.
+///
+/// 8: some 2 s of delays at the default backoff, and whatever the server takes to find out, at most 10 s each.
+pub const READ_FAILURES_MAX: u32 = 8;
+
 /// Longest of any configured timeout: a day. Keeps sums of durations far from overflow.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
@@ -208,6 +213,12 @@ pub fn limits() -> Vec<Limit> {
         limit("CONNECT_TIMEOUT_DEFAULT", ms(CONNECT_TIMEOUT_DEFAULT), "ms", "some lost packets"),
         limit("BACKOFF_MIN_DEFAULT", ms(BACKOFF_MIN_DEFAULT), "ms", "some round trips"),
         limit("BACKOFF_MAX_DEFAULT", ms(BACKOFF_MAX_DEFAULT), "ms", "a return is soon noticed"),
+        limit(
+            "READ_FAILURES_MAX",
+            u64::from(READ_FAILURES_MAX),
+            "failures",
+            "a hiccup passes, an outage is told",
+        ),
         limit("TIMEOUT_MAX", ms(TIMEOUT_MAX), "ms", "sums cannot overflow"),
         limit("FETCH_BYTES_DEFAULT", FETCH_BYTES_DEFAULT.into(), "bytes", "one default batch"),
         limit("STORED_BYTES", STORED_BYTES.into(), "bytes", "the largest batch"),

@@ -206,6 +206,25 @@ fn refusals_are_sorted_by_what_helps() {
 }
 
 #[test]
+fn who_reads_to_the_end_hears_of_reads_that_fail_and_who_follows_waits() {
+    let mut rng = Rng::with_seed(1);
+    let backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_secs(1) };
+    for (stop, gives_up) in [(Stop::AtEnd, true), (Stop::Never, false)] {
+        let from = StartFrom::Earliest;
+        let mut cursor = Cursor::new(from, stop, OnOutOfRange::Error, backoff);
+        let mut ask = || cursor.refused(ErrorReply::from(ErrorCode::ReadFailed), &mut rng);
+        for _ in 0..READ_FAILURES_MAX {
+            assert!(matches!(ask(), Next::Retry(_)));
+        }
+        assert_eq!(matches!(ask(), Next::Refused(_)), gives_up);
+        // An answer is a new beginning.
+        cursor.fetched(&fetched(0, 1, 9));
+        let next = cursor.refused(ErrorReply::from(ErrorCode::ReadFailed), &mut rng);
+        assert!(matches!(next, Next::Retry(_)));
+    }
+}
+
+#[test]
 fn delays_grow_until_something_arrives() {
     let (mut cursor, mut rng) = (cursor(StartFrom::Earliest), Rng::with_seed(1));
     let mut last = || match cursor.failed(&mut rng) {
