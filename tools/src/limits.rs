@@ -77,8 +77,10 @@ pub(crate) const BACKUP_FILE_BYTES: u64 = 256 << 20;
 /// Largest manifest of a backup, in bytes: 180 for each file, so a million of them.
 pub(crate) const BACKUP_MANIFEST_BYTES_MAX: usize = 192 << 20;
 
-/// Milliseconds behind the end of a backup up to which ids may have been dealt: slots run at most 5 s ahead of their clock.
-pub(crate) const BACKUP_ID_MARGIN_MS: u64 = 10_000;
+/// Milliseconds behind the end of a backup up to which ids may have been dealt: a slot runs so far ahead of the time that ids
+/// go by, and that so far ahead of a clock that was set back and is still followed. Less could deal an id twice.
+pub(crate) const BACKUP_ID_MARGIN_MS: u64 =
+    pyralog_seq::limits::AHEAD_MS_MAX + pyralog_seq::clock::BACK_MS_MAX;
 
 /// Bytes of a lock file that are looked at.
 pub(crate) const LOCK_BYTES_MAX: usize = 32;

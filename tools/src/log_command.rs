@@ -256,7 +256,11 @@ fn life_summary(config: &LogConfig) -> String {
     let parts = [
         (retention.age_ms > 0).then(|| format!("kept for {}", age(retention.age_ms))),
         (retention.bytes > 0).then(|| format!("at most {} each", size_exact(retention.bytes))),
-        compaction.is_on.then(|| "compacted by key".to_owned()),
+        // What is in the store stays as it was uploaded.
+        compaction.is_on.then(|| {
+            let until = if config.is_tiered { " until it is in the object store" } else { "" };
+            format!("compacted by key{until}")
+        }),
         config.is_tiered.then(|| "tiered".to_owned()),
         (retention.local_age_ms > 0)
             .then(|| format!("files kept for {}", age(retention.local_age_ms))),

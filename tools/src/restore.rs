@@ -1,6 +1,7 @@
 //! `pyralog restore`: a data directory from a backup, without a server.
 
 use pyralog_log::ids::{LogId, Offset, PartitionId};
+use pyralog_seq::clock::BACK_MS_MAX;
 use pyralog_shard::catalog::{Command, LogEntry};
 use pyralog_shard::offline::restore::{
     RestoreCounter, RestoreLog, RestoreOrder, RestorePartition, RestoreTree, restore,
@@ -47,6 +48,7 @@ pub(crate) fn run(session: &Session, args: &RestoreArgs) -> Result<(), Failure> 
             "records": records,
             "bytes": restored.bytes,
             "damaged_ranges": restored.damaged,
+            "ids_ahead_ms": restored.ids_ahead_ms,
         }));
     }
     output.line(&format!(
@@ -62,6 +64,13 @@ pub(crate) fn run(session: &Session, args: &RestoreArgs) -> Result<(), Failure> 
         output.note(&format!(
             "{} ranges were missing in the backup; readers are told",
             restored.damaged
+        ));
+    }
+    if restored.ids_ahead_ms > BACK_MS_MAX {
+        output.note(&format!(
+            "ids dealt before the backup may lie up to {} s in the future: until then the id service waits \
+             (ClockAstray, `regressed`); records are taken at once",
+            restored.ids_ahead_ms.div_ceil(1000)
         ));
     }
     output.line(&format!(

@@ -104,6 +104,8 @@ pub struct Restored {
     pub bytes: u64,
     /// Damaged ranges: what was missing in the backup.
     pub damaged: u64,
+    /// How far ids that the former cluster may have dealt lie ahead of the clock, in milliseconds.
+    pub ids_ahead_ms: u64,
 }
 
 /// Why nothing was restored; in words, with what it was about.
@@ -180,6 +182,7 @@ async fn fill(maker: &Maker, order: &RestoreOrder) -> Outcome<Restored> {
     }
     // The former cluster may have dealt ids up to now.
     let now_ms = u64::try_from(time::unix_us() / 1000).unwrap_or_default();
+    restored.ids_ahead_ms = order.ids_until_ms.saturating_sub(now_ms);
     let mark = order.ids_until_ms.max(now_ms).saturating_sub(EPOCH_UNIX_MS) + 1;
     raise(&data.join(SCARAB_FOLDER), "shard-0", (Options::default().mode, mark))
         .await

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyralog_log::ids::{LogId, PartitionId};
 use pyralog_log::merkle::NODE_BYTES;
 use pyralog_log::partition::TreeError;
-use pyralog_runtime::spawn;
+use pyralog_runtime::{spawn, time};
 use pyralog_wire::message::{
     CheckpointGot, ProveConsistency, ProveRecord, Proven, ReadTree, TreeRead,
 };
@@ -19,6 +19,8 @@ use crate::request::{Place, busy};
 
 /// How often it is looked whether a tree is open: it takes a read or two, after a start only.
 const OPENING_POLL: Duration = Duration::from_millis(1);
+/// How long an answer waits for that; then it may be asked again.
+const OPENING_WAIT: Duration = Duration::from_secs(5);
 
 /// Starts to carry out a request about the tree of a partition; the answer comes by itself.
 pub(crate) fn start(asked: Asked, (log, partition): (LogId, PartitionId), request: Request) {
@@ -51,8 +53,12 @@ async fn carry_out(asked: Asked, owned: &Owned, request: Request) {
 
 async fn checkpoint(owned: &Owned) -> Result<Response, ErrorReply> {
     // "None" would be a lie for as long as the tree is being read after a start, and an alarm for who knows better.
+    let deadline = time::now() + OPENING_WAIT;
     while !owned.partition()?.is_tree_open() {
-        pyralog_runtime::time::sleep(OPENING_POLL).await;
+        if time::now() >= deadline {
+            return Err(busy("the tree of the log is being read after a start"));
+        }
+        time::sleep(OPENING_POLL).await;
     }
     let status = owned.partition()?.tree_status().ok_or_else(|| refused(&TreeError::NoTree))?;
     let checkpoint = status.published.map(|published| match published.signed {

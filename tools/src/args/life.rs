@@ -23,7 +23,7 @@ pub(crate) struct LifeArgs {
     /// Drop the oldest local files that are in the object store, beyond so many bytes of a partition
     #[arg(long, value_name = "SIZE|none", value_parser = size_or_none)]
     pub(crate) local_retention_size: Option<u64>,
-    /// Keep only the newest record of each key
+    /// Keep only the newest record of each key; what has gone to the object store is not compacted any more
     #[arg(long, value_name = "on|off", value_enum)]
     pub(crate) compact: Option<Switch>,
     /// Do not compact records younger than this
@@ -32,7 +32,7 @@ pub(crate) struct LifeArgs {
     /// Keep a tombstone for at least so long
     #[arg(long, value_name = "DURATION|none", value_parser = millis_or_none)]
     pub(crate) tombstone_retention: Option<u64>,
-    /// Move closed segments to the object store of the server
+    /// Move closed segments to the object store of the server, after which they are not compacted any more
     #[arg(long, value_name = "on|off", value_enum)]
     pub(crate) tiered: Option<Switch>,
 }
