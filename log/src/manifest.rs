@@ -114,6 +114,17 @@ impl Manifest {
         file
     }
 
+    /// Forgets the objects whose segments a swap has replaced, and returns them. An upload may have come to an end while the new
+    /// segment was written.
+    pub(crate) fn forget_replaced(&mut self, swap: &Swap) -> Vec<RemoteSegment> {
+        let is_replaced = |remote: &mut RemoteSegment| {
+            remote.base < swap.end
+                && swap.first < remote.end
+                && remote.generation != swap.generation
+        };
+        self.remote.extract_if(.., is_replaced).collect()
+    }
+
     /// Reads the file: the first copy that is sound.
     ///
     /// # Errors
@@ -125,6 +136,12 @@ impl Manifest {
             (Err(_), Ok(manifest)) => Ok(Decoded { manifest, is_hurt: true }),
             (Err(error), Err(_)) => Err(error),
         }
+    }
+
+    /// What a file says, to somebody who only looks; `None` if both of its copies are damaged.
+    #[must_use]
+    pub fn read(file: &[u8]) -> Option<Self> {
+        Self::decode(file).ok().map(|decoded| decoded.manifest)
     }
 
     fn decode_copy(bytes: &[u8]) -> Result<Self, FormatError> {

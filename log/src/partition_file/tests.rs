@@ -15,6 +15,7 @@ mod simulated;
 mod tiered_life;
 mod tiering;
 mod tiering_deaths;
+mod tiering_races;
 mod tree;
 
 use std::time::Duration;

@@ -266,13 +266,21 @@ impl Shell {
             // Whoever has cleaned the bucket meanwhile shall not have the last copy.
             let name = ObjectName::of(&remote);
             self.verify_length(tier, &name.segment(&prefix), remote.bytes).await?;
+            // What was asked took its time: a swap may have put another segment in this place.
+            let turn = files.removing.take().await;
             let is_still = files.update_to_free(&going, |manifest| {
+                let swapped =
+                    manifest.swap.map_or(Offset::ZERO..Offset::ZERO, |swap| swap.first..swap.end);
+                if swapped.start < remote.end && remote.base < swapped.end {
+                    return false;
+                }
                 let found = manifest.remote.iter_mut().find(|found| **found == remote);
                 found.map(|found| found.is_local = false).is_some()
             });
             if is_still.await? {
                 self.remove_file(files, remote.base).await?;
             }
+            drop(turn);
         }
         Ok(())
     }

@@ -68,12 +68,14 @@ impl Recovery<'_> {
         self.remove_remote().await
     }
 
-    /// Where the first segment ends at the latest, if it is not the newest.
+    /// Where the first segment ends at the latest, if it is not the newest. What follows it may be in the store only.
     fn end_of_first(&self) -> Option<Offset> {
         let next = self.segments.get(1)?.base;
         let base = self.segments.front()?.base;
-        let remote = self.manifest.remote_at(base).filter(|remote| remote.base == base);
-        Some(remote.map_or(next, |remote| remote.end.min(next)))
+        let remote = &self.manifest.remote;
+        let stored = remote.iter().find(|remote| remote.base == base).map(|remote| remote.end);
+        let after = remote.iter().find(|remote| base < remote.base).map(|remote| remote.base);
+        [stored, after].into_iter().flatten().chain([next]).min()
     }
 
     /// Finishes the swap that the manifest names, if its segment is there, or else undoes it. The manifest
@@ -121,6 +123,7 @@ impl Recovery<'_> {
             }
         }
         self.segments.retain(|found| !replaced.contains(&found.base));
+        self.manifest.forget_replaced(swap);
         let file = DirectFile::open(self.dir.join(segment_name(swap.first))).await?;
         let len = file.len()?;
         file.close().await?;

@@ -117,7 +117,12 @@ impl Shell {
             file::sync_dir(&files.dir).await?;
         }
         checkpoint_now(self, files).await?;
-        files.manifest.update(|manifest| manifest.swap = None).await
+        let forget = |manifest: &mut Manifest| {
+            let swap = manifest.swap.take();
+            swap.map(|swap| manifest.forget_replaced(&swap)).unwrap_or_default()
+        };
+        files.note_gone(files.manifest.update(forget).await?);
+        Ok(())
     }
 }
 
