@@ -50,6 +50,8 @@ pub struct TreeStatus {
     pub hashed: Offset,
     /// Records on stable storage that were not hashed yet.
     pub lag_records: u64,
+    /// The newest checkpoint was read, if there is one: until then nobody knows it.
+    pub is_open: bool,
     /// The newest checkpoint: everything below it can be proven.
     pub published: Option<Published>,
     /// Nodes were found damaged or missing when it was opened, and are or were made again from the records.
@@ -151,6 +153,8 @@ pub enum TreeError {
         /// Size of the tree.
         size: u64,
     },
+    /// It has not been opened yet, so nobody knows what was published: try later.
+    Opening,
     /// The nodes are being made again: try later.
     Rebuilding,
     /// The nodes do not lead to the root that was published.
@@ -171,6 +175,9 @@ impl fmt::Display for TreeError {
             ),
             Self::Beyond { offset, size } => {
                 write!(formatter, "the tree of {size} batches ends before offset {offset}")
+            }
+            Self::Opening => {
+                formatter.write_str("the tree of the partition is being opened: try later")
             }
             Self::Rebuilding => {
                 formatter.write_str("the tree of the partition is being made again: try later")

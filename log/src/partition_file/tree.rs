@@ -71,6 +71,8 @@ struct Grown {
     /// They were, in this life.
     was_rebuilt: bool,
     fault: Option<TreeFault>,
+    /// What was published in an earlier life is known.
+    is_open: bool,
 }
 
 /// How far nodes have come that are made again.
@@ -156,6 +158,7 @@ impl Partition {
             batches: grown.frontier.size(),
             hashed,
             lag_records: synced.since(hashed),
+            is_open: grown.is_open || grown.fault.is_some(),
             published: grown.published.as_ref().map(|state| state.published),
             was_rebuilt: grown.was_rebuilt,
             fault: grown.fault,
@@ -211,7 +214,10 @@ async fn run(partition: &Partition, tree: &Tree) {
     let shell = &partition.shell;
     let Some(files) = &shell.files else { return };
     let outcome = match opening::open(partition, tree, files).await {
-        Ok(end) => grow(partition, tree, end).await,
+        Ok(end) => {
+            tree.grown.borrow_mut().is_open = true;
+            grow(partition, tree, end).await
+        }
         Err(fault) => Err(fault),
     };
     if let Err(fault) = outcome {

@@ -61,6 +61,9 @@ async fn checkpoint(owned: &Owned) -> Result<Response, ErrorReply> {
         time::sleep(OPENING_POLL).await;
     }
     let status = owned.partition()?.tree_status().ok_or_else(|| refused(&TreeError::NoTree))?;
+    if !status.is_open {
+        return Err(refused(&TreeError::Opening));
+    }
     let checkpoint = status.published.map(|published| match published.signed {
         Some(signed) => signed.encode().to_vec(),
         None => published.checkpoint.encode().to_vec(),
@@ -137,6 +140,7 @@ fn refused(error: &TreeError) -> ErrorReply {
     match error {
         TreeError::NoTree => reply(ErrorCode::NotProvable),
         TreeError::Size { .. } | TreeError::Beyond { .. } => reply(ErrorCode::NotInTree),
+        TreeError::Opening => busy("the tree of the partition is being opened"),
         TreeError::Rebuilding => busy("the tree of the partition is being made again"),
         TreeError::Damaged => reply(ErrorCode::DataDamaged),
         _ => reply(ErrorCode::ReadFailed),

@@ -97,6 +97,29 @@ fn the_tree_is_that_of_the_batches_through_restarts() {
 }
 
 #[test]
+fn nothing_is_said_of_what_was_published_until_it_was_read() {
+    on_core(|bench| async move {
+        let bench = provable(&bench, "here");
+        let (partition, _) = bench.open().await;
+        append_batches(&bench, &partition, 20).await;
+        let size = published(&partition, 20).await.unwrap().checkpoint.tree_size;
+        partition.close().await;
+        let (partition, _) = bench.open().await;
+        let mut was_closed = false;
+        while !partition.tree_status().unwrap().is_open {
+            was_closed = true;
+            let early = partition.prove_consistency(1, size).await;
+            assert!(matches!(early, Err(TreeError::Opening)), "{early:?}");
+            pyralog_runtime::yield_now().await;
+        }
+        assert!(was_closed, "it was open at once");
+        assert!(partition.tree_status().unwrap().published.is_some());
+        partition.prove_consistency(1, size).await.unwrap();
+        partition.close().await;
+    });
+}
+
+#[test]
 fn every_offset_of_several_sizes_is_proven_and_segments_have_roots() {
     on_core(|bench| async move {
         let bench = provable(&bench, "here");

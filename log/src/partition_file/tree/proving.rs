@@ -194,6 +194,9 @@ impl Partition {
         let tree = self.shell.tree.as_ref().ok_or(TreeError::NoTree)?;
         let (published, is_rebuilding) = {
             let grown = tree.grown.borrow();
+            if !grown.is_open && grown.fault.is_none() {
+                return Err(TreeError::Opening);
+            }
             let state = grown.published.as_ref();
             (state.map_or(0, |state| state.frontier.size()), grown.rebuild.is_some())
         };
