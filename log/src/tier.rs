@@ -26,6 +26,7 @@ use crate::limits::{
 use crate::remote::{Operation, RemoteError, RemoteErrorKind, RemoteObject, RemoteStore};
 use cache::{BlockKey, Cache};
 pub(crate) use name::ObjectName;
+pub use name::object_keys;
 pub(crate) use object::RemoteFile;
 
 /// Counters of a core's tier since it was made, and what it holds now.
@@ -152,7 +153,7 @@ impl Tier {
     }
 
     fn log_prefix(&self, log: LogId) -> String {
-        format!("{:016x}/{log}/", self.shared.cluster)
+        name::log_prefix(self.shared.cluster, log)
     }
 
     /// Asks the store, for so long as a call may take, and counts what fails.

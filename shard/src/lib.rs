@@ -65,5 +65,5 @@ pub use config::{
     ServerLimits, TierConfig,
 };
 pub use data_dir::DataDirError;
-pub use node::{Node, Started};
+pub use node::{GivenStore, Node, Started};
 pub use server::{Addresses, Server, StartError, StopError, Stopper};

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 
 use futures_util::future::{Either, LocalBoxFuture, select};
 use pyralog_log::proof::NodeKey;
+use pyralog_log::remote::RemoteStore;
 use pyralog_log::tier::Tier;
 use pyralog_runtime::mesh::Mesh;
 use pyralog_runtime::{Core, MachineConfig, Pin, rng, spawn, spawn_durable, time};
@@ -37,6 +38,16 @@ pub struct Started {
 
 type Outcome = Result<Started, StartError>;
 
+/// Gives a core its end of an object store that is not the node's own: that of a simulated world.
+pub type GivenStore = fn(&Core) -> Rc<dyn RemoteStore>;
+
+/// Where cores get their ends of the object store from.
+#[derive(Debug, Clone)]
+enum Stores {
+    Opened(Store),
+    Given(GivenStore),
+}
+
 /// A node that was opened: its settings hold, its data directory is its own, its lanes are laid.
 ///
 /// Belongs to the thread that opened it, which need not be a core. It must live for as long as a core of it may write:
@@ -56,7 +67,7 @@ pub struct Node {
     )]
     report: Option<mpsc::Receiver<Outcome>>,
     data: Option<DataDir>,
-    store: Option<Store>,
+    stores: Option<Stores>,
 }
 
 impl Node {
@@ -69,13 +80,28 @@ impl Node {
         config.validate().map_err(StartError::Config)?;
         let store = config.tier.as_ref().map(|tier| Store::open(&tier.store, config.shards));
         let store = store.transpose().map_err(StartError::Tier)?;
+        Self::open_in(config, store.map(Stores::Opened))
+    }
+
+    /// As [`Node::open`], with an object store that somebody else has: `config.tier` says whether there is one and how much
+    /// of it is held, and its URL is not looked at.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub fn open_with(config: ServerConfig, given: GivenStore) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        let stores = config.tier.is_some().then_some(Stores::Given(given));
+        Self::open_in(config, stores)
+    }
+
+    fn open_in(config: ServerConfig, stores: Option<Stores>) -> Result<Self, StartError> {
         let data = open_data(&config)?;
         let identity = data.as_ref().map_or_else(|| fresh(&config), DataDir::identity);
         let key = open_key(data.as_ref())?;
         let mesh = Mesh::new(config.shards, LANE_MESSAGES);
         let (reporter, report) = mpsc::channel();
         let (reporter, report) = (Some(reporter), Some(report));
-        Ok(Self { config, identity, key, mesh, reporter, report, data, store })
+        Ok(Self { config, identity, key, mesh, reporter, report, data, stores })
     }
 
     /// Who it is.
@@ -111,11 +137,11 @@ impl Node {
         &mut self,
     ) -> impl Fn(Core) -> LocalBoxFuture<'static, ()> + Clone + Send + 'static + use<> {
         let reporter = self.reporter.take().expect("a node runs once");
-        let (mesh, config, store) = (self.mesh.clone(), self.config.clone(), self.store.clone());
+        let (mesh, config, stores) = (self.mesh.clone(), self.config.clone(), self.stores.clone());
         let who = (self.identity, self.key.clone());
         move |core: Core| {
             let reporter = reporter.clone();
-            let tier = tier_of(&core, store.as_ref(), &config, who.0);
+            let tier = tier_of(&core, stores.as_ref(), &config, who.0);
             let reached = (mesh.clone(), tier);
             let told = (config.clone(), who.clone());
             Box::pin(async move { shard_main(core, reached, told, reporter).await })
@@ -191,12 +217,16 @@ fn fresh(config: &ServerConfig) -> Identity {
 /// The core's end of the object store.
 fn tier_of(
     core: &Core,
-    store: Option<&Store>,
+    stores: Option<&Stores>,
     config: &ServerConfig,
     identity: Identity,
 ) -> Option<Tier> {
-    let (store, tier) = (store?, config.tier.as_ref()?);
-    Some(Tier::new(Rc::new(store.join(core)), identity.cluster_id, tier.cache_bytes))
+    let tier = config.tier.as_ref()?;
+    let store: Rc<dyn RemoteStore> = match stores? {
+        Stores::Opened(store) => Rc::new(store.join(core)),
+        Stores::Given(given) => given(core),
+    };
+    Some(Tier::new(store, identity.cluster_id, tier.cache_bytes))
 }
 
 /// What runs on each core.

@@ -25,6 +25,10 @@ pub enum Fate {
     Done,
     /// It is done after that time.
     Late(Duration),
+    /// It is done, and the answer takes that time.
+    Answers(Duration),
+    /// It is not done; after that time the connection breaks, which is [`RemoteErrorKind::Away`].
+    Breaks(Duration),
     /// It fails, and nothing was done.
     Fails(RemoteErrorKind),
     /// It is done, and the answer is lost: the caller gets [`RemoteErrorKind::Away`].
@@ -34,12 +38,15 @@ pub enum Fate {
     /// It is done and never answers.
     Mute,
     /// A byte of what is read is another; what is written loses its last byte; a length is one too short; a deletion
-    /// does nothing.
+    /// does nothing; the page of a list is in another order.
     Lies,
 }
 
 /// Decides what befalls the call of this number: the operation and the key.
 pub type Faults = Rc<dyn Fn(u64, Operation, &str) -> Fate>;
+
+/// Tells the time of the store.
+pub type StoreClock = Rc<dyn Fn() -> Timestamp>;
 
 /// Counters of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +73,7 @@ struct Object {
 struct Shared {
     objects: RefCell<BTreeMap<String, Object>>,
     faults: RefCell<Option<Faults>>,
+    clock: RefCell<Option<StoreClock>>,
     stats: Cell<MemoryStats>,
 }
 
@@ -98,6 +106,18 @@ impl MemoryStore {
         *self.shared.faults.borrow_mut() = None;
     }
 
+    /// From now on the store goes by this clock, not by that of whoever writes.
+    pub fn set_clock(&self, clock: impl Fn() -> Timestamp + 'static) {
+        *self.shared.clock.borrow_mut() = Some(Rc::new(clock));
+    }
+
+    /// What the clock shows by which objects are written.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let clock = self.shared.clock.borrow().clone();
+        clock.map_or_else(|| Timestamp::new(time::unix_us()), |clock| clock())
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> MemoryStats {
@@ -114,6 +134,12 @@ impl MemoryStore {
     #[must_use]
     pub fn object(&self, key: &str) -> Option<Vec<u8>> {
         self.shared.objects.borrow().get(key).map(|object| object.bytes.to_vec())
+    }
+
+    /// When an object was written, by the clock of the store.
+    #[must_use]
+    pub fn modified(&self, key: &str) -> Option<Timestamp> {
+        self.shared.objects.borrow().get(key).map(|object| object.modified)
     }
 
     /// Puts an object there at once, as somebody else would, written at `modified`.
@@ -155,6 +181,15 @@ impl MemoryStore {
             Fate::Late(after) => {
                 time::sleep(after).await;
                 done(false)
+            }
+            Fate::Answers(after) => {
+                let answer = done(false);
+                time::sleep(after).await;
+                answer
+            }
+            Fate::Breaks(after) => {
+                time::sleep(after).await;
+                away("the connection broke")
             }
             Fate::Fails(kind) => Err(RemoteError::new(operation, key, kind, "it was told to fail")),
             Fate::Unheard => done(false).and_then(|_| away("the answer was lost")),
@@ -249,7 +284,7 @@ impl Upload for MemoryUpload {
             let done = |lies: bool| {
                 let mut bytes = bytes;
                 bytes.truncate(bytes.len() - usize::from(lies && !bytes.is_empty()));
-                store.place(&key, bytes, Timestamp::new(time::unix_us()));
+                store.place(&key, bytes, store.now());
                 store.count(|stats| stats.finished += 1);
                 Ok(())
             };
@@ -274,11 +309,11 @@ impl Listing for MemoryListing {
     fn next(&mut self) -> Asked<'_, Vec<RemoteObject>> {
         let Self { store, prefix, after } = self;
         let (objects, below_prefix) = (Rc::clone(&store.shared), prefix.as_str());
-        Box::pin(store.call(Operation::List, below_prefix, move |_| {
+        Box::pin(store.call(Operation::List, below_prefix, move |lies| {
             let objects = objects.objects.borrow();
             let below = objects.iter().filter(|(key, _)| key.starts_with(below_prefix));
             let next = below.filter(|(key, _)| **key > *after).take(PAGE);
-            let page: Vec<RemoteObject> = next
+            let mut page: Vec<RemoteObject> = next
                 .map(|(key, object)| RemoteObject {
                     key: key.clone(),
                     bytes: object.bytes.len() as u64,
@@ -287,6 +322,9 @@ impl Listing for MemoryListing {
                 .collect();
             if let Some(last) = page.last() {
                 after.clone_from(&last.key);
+            }
+            if lies {
+                page.reverse();
             }
             Ok(page)
         }))

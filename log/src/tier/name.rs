@@ -1,7 +1,24 @@
 //! What the objects of a segment are called.
 
-use crate::ids::Offset;
+use crate::ids::{LogId, Offset, PartitionId};
 use crate::manifest::RemoteSegment;
+
+/// Below which the objects of a log lie.
+pub(super) fn log_prefix(cluster: u64, log: LogId) -> String {
+    format!("{cluster:016x}/{log}/")
+}
+
+/// The keys of a segment that a manifest names, and of its index, as somebody who looks at the store from outside needs them.
+#[must_use]
+pub fn object_keys(
+    cluster: u64,
+    (log, partition): (LogId, PartitionId),
+    remote: &RemoteSegment,
+) -> [String; 2] {
+    let prefix = format!("{}{partition}/", log_prefix(cluster, log));
+    let name = ObjectName::of(remote);
+    [name.segment(&prefix), name.index(&prefix)]
+}
 
 /// A segment in the store, below the prefix of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

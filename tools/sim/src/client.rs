@@ -24,6 +24,7 @@ mod hub;
 mod inbox;
 mod journal;
 mod link;
+mod lives;
 mod producer;
 mod raw;
 mod reader;
@@ -31,6 +32,7 @@ mod sequences;
 #[cfg(test)]
 mod tests;
 
+pub use lives::Believed;
 pub use producer::Producer;
 pub use raw::RawAppend;
 pub use reader::{Batches, ReadEnd, ReadStep, Reader};

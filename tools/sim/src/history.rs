@@ -28,14 +28,14 @@
 //! - [`Kind::CounterAsked`] comes before its [`Kind::CounterAnswered`], and before the first byte leaves. One without an
 //!   answer may have taken its numbers, or may yet.
 //! - [`Kind::Keyed`] comes between an append's begin and its first attempt. [`Kind::TruncateAsked`] comes before the first
-//!   byte leaves; what is answered are [`Watermarks`].
+//!   byte leaves.
 //! - A [`Read`] without [`Read::ids`] says nothing about ids.
 //! - Record identities are never used for two different records.
 
 use std::fmt;
 use std::ops::Range;
 
-pub use life::{Key, Life, LifeChanges};
+pub use life::{CheckpointSeen, Key, Life, LifeChanges, Orphan, Truncated};
 pub use sequences::{CounterAnswer, CounterAsk, CounterMode, CounterState, IdRun, IdsDealt};
 
 mod life;
@@ -375,6 +375,19 @@ pub enum Kind {
         /// The first offset that is to stay.
         before: u64,
     },
+    /// It is, for good.
+    Truncated(Truncated),
+    /// A checkpoint was shown.
+    CheckpointSeen(CheckpointSeen),
+    /// A client that follows the checkpoints of a partition does not believe one.
+    Distrusted {
+        /// Taken before it was asked for.
+        begun: Mark,
+        /// The partition.
+        place: Place,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An append was put on a connection.
     AppendSent {
         /// Which.
@@ -487,6 +500,13 @@ pub enum Kind {
     ClockJumped {
         /// By so many microseconds; 0 if it runs fast or slow from here on.
         by_us: i64,
+    },
+    /// The object store was compared with the manifests of the disk, while no process ran.
+    StoreCompared {
+        /// What a manifest names and is not there as it was sent.
+        missing: Vec<String>,
+        /// What no manifest names although it is old enough to be swept.
+        orphans: Vec<Orphan>,
     },
     /// From here on nothing is broken on purpose: everything must come to serve again.
     FaultsStopped,

@@ -6,6 +6,7 @@
 //! - [`oracle`]: the properties that every history must have.
 //! - [`scenario`]: what a seed means; [`shrink`] makes one smaller, [`repro`] says how to run it again.
 //! - [`server`], [`files`], [`marks`]: the server under test, what its files owe us, and what others do to them.
+//! - [`store`]: the object store of the world.
 //! - [`timeline`]: a run as a picture.
 //! - [`nemesis`]: strikes; [`workload`]: what clients do; [`run`]: one world from beginning to judgement.
 #![forbid(unsafe_code)]
@@ -23,5 +24,6 @@ pub mod scenario;
 pub mod server;
 pub mod shrink;
 pub mod steps;
+pub mod store;
 pub mod timeline;
 pub mod workload;

@@ -12,6 +12,7 @@ use crate::history::End;
 use crate::scenario::{Fault, Scenario, below};
 use crate::server::{Server, State};
 use crate::steps::Step;
+use crate::store::StoreFaults;
 
 const MS: u64 = 1_000_000;
 
@@ -53,7 +54,7 @@ impl Nemesis {
     }
 
     /// Sets what fails at random from now on.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, server: &Server) {
         let rate = |fault: Fault, rate: u32| if self.scenario.has(fault) { rate } else { 0 };
         self.sim.set_disk_faults(
             self.server,
@@ -78,6 +79,10 @@ impl Nemesis {
             short_write: rate(Fault::ShortTransfers, 200_000),
             ..NetFaults::default()
         });
+        if let Some(store) = server.store() {
+            let (errors, lies) = (rate(Fault::StoreErrors, 60_000), rate(Fault::StoreLies, 60_000));
+            store.set_faults(StoreFaults { errors, lies });
+        }
         if self.scenario.has(Fault::ClockSkew) {
             for node in self.nodes() {
                 let ppm = i64::try_from(self.rng.below(4_000)).unwrap_or(0) - 2_000;
@@ -193,6 +198,12 @@ impl Nemesis {
                 }
                 server.bring_back_shorter(&mut self.rng);
             }
+            Fault::StoreAway => {
+                let until = now + self.a_while(3_000);
+                if let Some(store) = server.store() {
+                    store.go_away(until);
+                }
+            }
             Fault::NetCut => self.cut(now),
             Fault::NoSpace => {
                 // Blocks are reserved ahead: with little room it is found soon that there is none.
@@ -274,7 +285,7 @@ impl Nemesis {
 
     /// Bits of some file rot.
     fn rot(&self, server: &mut Server) {
-        let may = |path: &Path| class(path).silent != Duty::Exempt;
+        let may = |path: &Path| class(path).silent != Duty::Exempt && server.may_rot(path);
         if let Some((path, bytes)) = self.sim.corrupt(self.server, &may) {
             server.rotted(&path, &bytes);
         }
@@ -320,6 +331,9 @@ impl Nemesis {
         self.sim.set_disk_capacity(self.server, None);
         self.sim.set_file_size_limit(self.server, None);
         self.sim.set_net_faults(NetFaults::default());
+        if let Some(store) = server.store() {
+            store.heal();
+        }
         // A death that was ordered and has not come yet.
         server.live_on();
         self.sim.crash_after_calls(self.server, u64::MAX, Crash::Process);
@@ -344,5 +358,7 @@ fn is_a_strike(fault: Fault) -> bool {
             | Fault::SlowDisk
             | Fault::Misdirected
             | Fault::LostWrite
+            | Fault::StoreErrors
+            | Fault::StoreLies
     )
 }

@@ -14,6 +14,7 @@ use evidence::Evidence;
 
 mod atomicity;
 mod catalog;
+mod checkpoints;
 mod clock_astray;
 mod compaction;
 mod content;
@@ -31,6 +32,7 @@ mod low_watermark;
 mod memory_budget;
 mod number_gaps;
 mod number_order;
+mod object_store;
 mod offsets;
 mod panics;
 mod progress;
@@ -105,6 +107,8 @@ pub const fn all() -> &'static [Oracle] {
         damage,
         reads,
         compaction,
+        checkpoints,
+        object_store,
         low_watermark,
         high_watermark,
         memory_budget,

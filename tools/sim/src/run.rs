@@ -14,6 +14,7 @@ use crate::nemesis::Nemesis;
 use crate::oracle::{self, Violation};
 use crate::scenario::{Fault, Scenario};
 use crate::server::{Server, State, record};
+use crate::store::Store;
 use crate::workload::{self, Shared, Task};
 
 /// Virtual time within which a server must serve once nothing is broken on purpose.
@@ -22,6 +23,12 @@ const BOOT_WAIT: Duration = Duration::from_mins(1);
 const FINISH_WAIT: Duration = Duration::from_mins(10);
 /// Virtual time within which everything must have been read again.
 const CHECK_WAIT: Duration = Duration::from_mins(5);
+/// Virtual time within which objects that nobody names are swept, and those of deleted logs go.
+const SWEEP_WAIT: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const SWEEP_GLANCE: Duration = Duration::from_millis(250);
+/// Virtual time by which an object is older than the grace of a sweep, in microseconds.
+const GRACE_US: i64 = 2 * 3_600 * 1_000_000;
 /// Virtual time within which a server must stop in order.
 const STOP_WAIT: Duration = Duration::from_mins(1);
 /// Polls after which a run is said to turn in circles: a usual one takes some tens of thousands.
@@ -90,6 +97,8 @@ impl Run {
             address: server.address(),
             logs: scenario.logs.clone(),
             churn: scenario.churn,
+            store: scenario.store,
+            truncation: scenario.truncation,
             ids: scenario.ids,
             counters: scenario.counters.clone(),
             damaged_counters: scenario.has(Fault::BitRot) || scenario.has(Fault::CameBackShorter),
@@ -121,7 +130,7 @@ impl Run {
 
     /// Faults strike for as long as the scenario says.
     fn safety(&mut self) {
-        self.nemesis.begin();
+        self.nemesis.begin(&self.server);
         let end = self.sim.now() + self.scenario.safety;
         while self.sim.now() < end {
             let pause = self.nemesis.pause().min(end.saturating_sub(self.sim.now()));
@@ -156,6 +165,29 @@ impl Run {
         self.stop_in_order();
         self.serve();
         self.check(1);
+        self.stop_in_order();
+        self.look_at_store();
+    }
+
+    /// Lets what nobody names grow old, has the server sweep, and compares the object store with the disk.
+    fn look_at_store(&mut self) {
+        let Some(store) = self.server.store().cloned() else { return };
+        let grown = store.now();
+        self.server.set_clock_right();
+        self.server.leap(GRACE_US);
+        self.serve();
+        // Retention lets go of old records, whose objects go a moment later: it is enough that there was nothing once.
+        let end = self.sim.now() + SWEEP_WAIT;
+        let compared = loop {
+            self.pass(SWEEP_GLANCE, |_| false);
+            let compared = self.server.compare(Some(grown));
+            if self.sim.now() >= end || is_clean(&compared) {
+                break compared;
+            }
+        };
+        if self.server.state() == State::Serving {
+            record(&self.history, compared);
+        }
         self.stop_in_order();
     }
 
@@ -239,6 +271,8 @@ impl Run {
         let net = net.map(|(fault, count)| (format!("net: {fault}"), count));
         let steps = self.server.interrupted().iter();
         let steps = steps.map(|(step, count)| (format!("interrupted: {step}"), *count));
+        let objects = self.server.store().map(Store::struck).unwrap_or_default();
+        let objects = objects.into_iter().map(|(what, count)| (format!("store: {what}"), count));
         let nodes = std::iter::once(self.server.id())
             .chain(self.clients.iter().copied())
             .chain([self.checker]);
@@ -247,7 +281,12 @@ impl Run {
             hash: self.sim.trace_hash(),
             polls: self.sim.polls(),
             elapsed: self.sim.now(),
-            struck: disk.chain(net).chain(steps).chain(struck_by_nemesis(&history)).collect(),
+            struck: disk
+                .chain(net)
+                .chain(steps)
+                .chain(objects)
+                .chain(struck_by_nemesis(&history))
+                .collect(),
             acked: workload::acked(&history),
             boots: count(&history, |kind| matches!(kind, Kind::Booted { .. })),
             trace: self.sim.take_trace(),
@@ -255,6 +294,11 @@ impl Run {
             history,
         }
     }
+}
+
+/// Whether the object store has what it should, and nothing else.
+fn is_clean(compared: &Kind) -> bool {
+    matches!(compared, Kind::StoreCompared { missing, orphans } if missing.is_empty() && orphans.is_empty())
 }
 
 /// Whether what a fault leaves behind may need a restart to mend.

@@ -81,11 +81,17 @@ pub enum Fault {
     LostWrite,
     /// The file of a counter, or of the mark of ids, comes back as it was long before.
     CameBackShorter,
+    /// Calls to the object store fail, lose their answers or take seconds.
+    StoreErrors,
+    /// The object store is away for a while.
+    StoreAway,
+    /// The object store keeps less than it is given, says wrong lengths, gives wrong bytes, forgets to delete.
+    StoreLies,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Kill,
         Self::PowerLoss,
         Self::PowerLossBetweenCalls,
@@ -116,6 +122,9 @@ impl Fault {
         Self::Misdirected,
         Self::LostWrite,
         Self::CameBackShorter,
+        Self::StoreErrors,
+        Self::StoreAway,
+        Self::StoreLies,
     ];
 
     /// Chance in percent that a scenario has it. What damages stored bytes is rarer: it weakens what may be asked of
@@ -175,6 +184,7 @@ pub struct CounterPlan {
 }
 
 /// Everything that a run is made of.
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, whatever the others are")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Scenario {
     /// Where all randomness of the run comes from.
@@ -183,6 +193,12 @@ pub struct Scenario {
     pub shards: usize,
     /// Whether the server keeps nothing on disk.
     pub memory_only: bool,
+    /// Whether the server has an object store.
+    pub store: bool,
+    /// Whether clients let the beginnings of logs go.
+    pub truncation: bool,
+    /// How often trees are published.
+    pub checkpoints: Duration,
     /// Nodes with clients.
     pub clients: usize,
     /// Logs that the clients write to.
@@ -207,12 +223,16 @@ impl Scenario {
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x7363_656e_6172_696f);
         let memory_only = rng.below(10) == 0;
-        let logs = (0..=rng.below(3)).map(|number| draw_log(&mut rng, number, memory_only));
-        let logs = logs.collect();
+        let store = !memory_only && rng.below(2) == 0;
+        let kind = ServerKind { memory_only, store };
+        let logs = (0..=rng.below(3)).map(|number| draw_log(&mut rng, number, kind)).collect();
         let mut scenario = Self {
             seed,
             shards: 1 + below(&mut rng, 3),
             memory_only,
+            store,
+            truncation: rng.below(4) == 0,
+            checkpoints: Duration::from_millis(10 + rng.below(600)),
             clients: 1 + below(&mut rng, 3),
             logs,
             churn: rng.below(3) == 0,
@@ -229,6 +249,9 @@ impl Scenario {
         }
         if memory_only {
             scenario.faults.retain(|fault| !touches_disk(*fault));
+        }
+        if !store {
+            scenario.faults.retain(|fault| !touches_store(*fault));
         }
         scenario
     }
@@ -268,7 +291,20 @@ fn touches_disk(fault: Fault) -> bool {
     )
 }
 
-fn draw_log(rng: &mut Rng, number: u64, memory_only: bool) -> LogPlan {
+/// Whether a fault means nothing to a server without an object store.
+fn touches_store(fault: Fault) -> bool {
+    matches!(fault, Fault::StoreErrors | Fault::StoreAway | Fault::StoreLies)
+}
+
+/// What the logs of a server may be like.
+#[derive(Clone, Copy)]
+struct ServerKind {
+    memory_only: bool,
+    store: bool,
+}
+
+fn draw_log(rng: &mut Rng, number: u64, kind: ServerKind) -> LogPlan {
+    let ServerKind { memory_only, store } = kind;
     let partitions = u32::try_from(1 + rng.below(3)).expect("at most 3");
     let in_memory = memory_only || rng.below(6) == 0;
     let config = if in_memory {
@@ -288,7 +324,7 @@ fn draw_log(rng: &mut Rng, number: u64, memory_only: bool) -> LogPlan {
             },
             storage: LogStorage::Durable,
             segment_bytes: pyralog_log::limits::SEGMENT_BYTES_MIN,
-            ..draw_life(rng)
+            ..if store { draw_tiered_life(rng) } else { draw_life(rng) }
         }
     };
     let lengths = if rng.below(5) == 0 { Lengths::Large } else { Lengths::Mixed };
@@ -329,6 +365,18 @@ pub(crate) fn draw_life(rng: &mut Rng) -> LogConfig {
     }
 }
 
+/// As [`draw_life`], of a server with an object store: mostly tiered, and mostly not for long on the disk as well.
+pub(crate) fn draw_tiered_life(rng: &mut Rng) -> LogConfig {
+    let life = draw_life(rng);
+    if rng.below(4) == 0 {
+        return life;
+    }
+    let local_age_ms = if rng.below(3) > 0 { 1 + rng.below(800) } else { 0 };
+    let local_bytes = if rng.below(3) == 0 { 1 + rng.below(1 << 19) } else { 0 };
+    let retention = Retention { local_age_ms, local_bytes, ..life.retention };
+    LogConfig { is_tiered: true, retention, ..life }
+}
+
 fn draw_counter(rng: &mut Rng, number: u64, memory_only: bool) -> CounterPlan {
     let mode = match rng.below(8) {
         _ if memory_only => CounterMode::Memory,
@@ -359,6 +407,9 @@ impl fmt::Display for Scenario {
             self.counters.len(),
             self.safety,
         )?;
+        if self.store {
+            f.write_str(" (with an object store)")?;
+        }
         for fault in &self.faults {
             write!(f, " {fault}")?;
         }

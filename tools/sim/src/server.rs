@@ -1,19 +1,21 @@
 //! The server under test: its node, its lives, and what the history is told about them.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use pyralog_runtime::Stopper;
+use pyralog_log::ids::Timestamp;
 use pyralog_runtime::rng::Rng;
 use pyralog_runtime::sim::{Crash, DiskFault, NodeId, Simulation, elapsed, note};
+use pyralog_runtime::{Stopper, time};
 use pyralog_seq::scarab::EPOCH_UNIX_MS;
 use pyralog_shard::{
     DataConfig, HousekeepingConfig, IdsConfig, MemoryConfig, Node, ServerConfig, ServerLimits,
+    TierConfig,
 };
 
 use crate::files;
@@ -21,6 +23,7 @@ use crate::history::{End, Event, History, Kind, Target, WORLD};
 use crate::marks;
 use crate::scenario::Scenario;
 use crate::steps::Step;
+use crate::store::Store;
 
 /// The shared port of the server; shard `i` listens on the `i + 1`-th after it.
 const PORT: u16 = 7400;
@@ -63,6 +66,14 @@ pub struct Server {
     ordered: Option<(Step, u64, End)>,
     /// How often the background looks after the partitions.
     housekeeping: Duration,
+    /// How often trees are published.
+    checkpoints: Duration,
+    /// The manifests that were silently damaged: what holds its content twice survives that once.
+    hurt: Rc<RefCell<BTreeSet<PathBuf>>>,
+    /// The object store, if it has one.
+    store: Option<Store>,
+    /// The cluster of its disk, once it was started.
+    cluster: u64,
 }
 
 impl Server {
@@ -71,11 +82,15 @@ impl Server {
     pub fn new(sim: &Rc<Simulation>, scenario: &Scenario, history: &Rc<RefCell<History>>) -> Self {
         let id = sim.add_node("server");
         let recorded = Rc::clone(history);
+        let hurt = Rc::new(RefCell::new(BTreeSet::new()));
+        let struck = Rc::clone(&hurt);
         // Asked at the moment a fault strikes, which is before anybody can meet the damage.
         sim.set_shield(
             id,
             Rc::new(move |path: &Path, fault: DiskFault| {
-                if !files::may_strike(path, fault) {
+                if !files::may_strike(path, fault)
+                    || files::is_silent(fault) && !takes_damage(&struck, path)
+                {
                     return false;
                 }
                 let (target, name) = (files::target(path), files::name(fault));
@@ -88,7 +103,11 @@ impl Server {
                 true
             }),
         );
+        let now = Timestamp::new(sim.on_node(id, time::unix_us));
         Self {
+            store: scenario.store.then(|| Store::new(scenario.seed, now)),
+            cluster: 0,
+            hurt,
             sim: Rc::clone(sim),
             id,
             memory_only: scenario.memory_only,
@@ -105,6 +124,7 @@ impl Server {
             interrupted: BTreeMap::new(),
             ordered: None,
             housekeeping: scenario.housekeeping,
+            checkpoints: scenario.checkpoints,
         }
     }
 
@@ -151,6 +171,8 @@ impl Server {
                 interval: self.housekeeping,
                 ..HousekeepingConfig::default()
             },
+            checkpoint_interval: self.checkpoints,
+            tier: self.store.is_some().then(|| TierConfig::new("memory:///")),
             limits: ServerLimits {
                 shutdown_grace: Duration::from_millis(500),
                 ..ServerLimits::default()
@@ -166,8 +188,12 @@ impl Server {
         }
         self.shards = shards;
         let config = self.config();
-        match self.sim.on_node(self.id, || Node::open(config)) {
+        if let Some(store) = &self.store {
+            store.is_asked_for();
+        }
+        match self.sim.on_node(self.id, || Node::open_with(config, Store::of_core)) {
             Ok(mut node) => {
+                self.cluster = node.identity().cluster_id;
                 let stopper = self.sim.boot(self.id, &node.machine_config(), node.main());
                 (self.node, self.stopper) = (Some(node), Some(stopper));
                 (self.state, self.stopping) = (State::Starting, false);
@@ -185,6 +211,13 @@ impl Server {
 
     /// Looks what has become of the process. To be called after every step of the world.
     pub fn poll(&mut self) {
+        if let (Some(store), Some((_, _, end))) = (&self.store, self.ordered)
+            && store.takes_its_life()
+            && self.state != State::Down
+        {
+            let crash = if end == End::Power { Crash::Power } else { Crash::Process };
+            self.sim.crash(self.id, crash);
+        }
         let died = !self.sim.is_running(self.id) && self.sim.crashed(self.id).is_some();
         if self.state == State::Starting
             && !died
@@ -223,12 +256,39 @@ impl Server {
             self.ordered = self.ordered.filter(|(ordered, ..)| *ordered != step);
             *self.interrupted.entry(step).or_default() += 1;
         }
+        for step in self.store.iter().flat_map(Store::interrupted) {
+            if end != End::Stopped {
+                self.ordered = self.ordered.filter(|(ordered, ..)| *ordered != step);
+                *self.interrupted.entry(step).or_default() += 1;
+            }
+        }
         record(&self.history, Kind::Ended { end, wiped: self.memory_only });
         // The lock of the data directory goes with the process.
         let (id, node) = (self.id, self.node.take());
         self.sim.on_node(id, || drop(node));
         self.stopper = None;
         self.state = State::Down;
+        let compared = self.compare(None);
+        if matches!(&compared, Kind::StoreCompared { missing, .. } if !missing.is_empty()) {
+            record(&self.history, compared);
+        }
+    }
+
+    /// Looks whether the object store has what the manifests name, and of objects from before `grown` whether any is named
+    /// by none.
+    #[must_use]
+    pub fn compare(&self, grown: Option<Timestamp>) -> Kind {
+        let compare = |store: &Store| store.compare(self.cluster, grown);
+        self.sim.on_node(self.id, || {
+            let nothing = Kind::StoreCompared { missing: Vec::new(), orphans: Vec::new() };
+            self.store.as_ref().map_or(nothing, compare)
+        })
+    }
+
+    /// Its object store.
+    #[must_use]
+    pub const fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
     }
 
     /// Notes that wall clocks are off by so much more.
@@ -308,8 +368,15 @@ impl Server {
         self.not_before_unix_ms = self.not_before_unix_ms.max(not_before);
     }
 
+    /// Whether the bytes of a file may rot: those of a manifest only once.
+    #[must_use]
+    pub fn may_rot(&self, path: &Path) -> bool {
+        !self.hurt.borrow().contains(path)
+    }
+
     /// Notes that stored bytes of a file have rotted.
     pub fn rotted(&self, path: &Path, bytes: &Range<u64>) {
+        takes_damage(&self.hurt, path);
         let fault = if bytes.end - bytes.start == 1 { files::ROT } else { files::WIDE_ROT };
         record(&self.history, Kind::Struck { target: files::target(path), fault });
     }
@@ -352,8 +419,11 @@ impl Server {
     }
 
     /// Nobody wants it to die in a step any more.
-    pub const fn live_on(&mut self) {
+    pub fn live_on(&mut self) {
         self.ordered = None;
+        if let Some(store) = &self.store {
+            store.call_off();
+        }
     }
 
     fn aim(&self) {
@@ -361,6 +431,12 @@ impl Server {
             && !self.memory_only
             && self.state != State::Down
         {
+            if step.is_remote() {
+                if let Some(store) = &self.store {
+                    store.order_death(step, calls);
+                }
+                return;
+            }
             let crash = if end == End::Power { Crash::Power } else { Crash::Process };
             let aim = move |path: &Path| Step::of(path) == Some(step);
             self.sim.crash_after_calls_to(self.id, aim, (calls + 1, crash));
@@ -383,6 +459,12 @@ impl Server {
         self.stopper = None;
         self.state = State::Down;
     }
+}
+
+/// Whether silent damage may be done to a file, of which note is taken: to a manifest only once.
+fn takes_damage(hurt: &RefCell<BTreeSet<PathBuf>>, path: &Path) -> bool {
+    let is_manifest = files::class(path).name == "manifest";
+    !is_manifest || hurt.borrow_mut().insert(path.to_owned())
 }
 
 /// Adds what the world did to a history.

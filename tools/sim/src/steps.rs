@@ -1,8 +1,10 @@
-//! The steps in the life of a log, as the files show them that they change: to die in the middle of each, and to count how
+//! The steps in the life of a log, as the files and calls show them that they make: to die in the middle of each, and to count how
 //! often that happened.
 
 use std::fmt;
 use std::path::Path;
+
+use pyralog_log::remote::Operation;
 
 /// A step, named after what it changes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -17,12 +19,47 @@ pub enum Step {
     Tree,
     /// A checkpoint of the tree is kept, before anybody hears of it.
     Checkpoint,
+    /// A segment is sent to the object store, finished there and looked at.
+    Upload,
+    /// An object is deleted.
+    Deletion,
+    /// Objects are listed, to find those that no manifest names.
+    Sweep,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Roll, Self::Swap, Self::Manifest, Self::Tree, Self::Checkpoint];
+    pub const ALL: [Self; 8] = [
+        Self::Roll,
+        Self::Swap,
+        Self::Manifest,
+        Self::Tree,
+        Self::Checkpoint,
+        Self::Upload,
+        Self::Deletion,
+        Self::Sweep,
+    ];
+
+    /// Whether it happens in the object store, not on the disk.
+    #[must_use]
+    pub const fn is_remote(self) -> bool {
+        matches!(self, Self::Upload | Self::Deletion | Self::Sweep)
+    }
+
+    /// The step that a call to the object store belongs to, if it changes anything or leads to it.
+    #[must_use]
+    pub const fn of_call(operation: Operation) -> Option<Self> {
+        match operation {
+            Operation::Put
+            | Operation::Write
+            | Operation::Finish
+            | Operation::Abort
+            | Operation::Length => Some(Self::Upload),
+            Operation::Delete => Some(Self::Deletion),
+            Operation::List => Some(Self::Sweep),
+            Operation::Get => None,
+        }
+    }
 
     /// The step that changes a file, if there is one.
     #[must_use]
@@ -48,6 +85,9 @@ impl fmt::Display for Step {
             Self::Manifest => "manifest",
             Self::Tree => "tree",
             Self::Checkpoint => "checkpoint",
+            Self::Upload => "upload",
+            Self::Deletion => "deletion",
+            Self::Sweep => "sweep",
         })
     }
 }

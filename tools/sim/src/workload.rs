@@ -7,6 +7,7 @@
 mod checker;
 mod churn;
 mod produce;
+mod proofs;
 mod read;
 mod sequences;
 
@@ -20,7 +21,7 @@ use pyralog_client::ClientConfig;
 use pyralog_runtime::rng::Rng;
 use pyralog_runtime::sim::{NodeId, Simulation};
 use pyralog_runtime::{MachineConfig, spawn, time};
-use pyralog_wire::{ErrorCode, LogStorage};
+use pyralog_wire::{ErrorCode, Integrity, LogStorage};
 
 use crate::client::{Identity, SimClient};
 use crate::history::{History, Kind, Outcome};
@@ -32,6 +33,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 const CHECKER: u32 = 1_000;
 
 /// What all clients of a run share.
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, whatever the others are")]
 pub struct Shared {
     /// Where the server is.
     pub address: SocketAddr,
@@ -39,6 +41,10 @@ pub struct Shared {
     pub logs: Vec<LogPlan>,
     /// Whether to create and delete others.
     pub churn: bool,
+    /// Whether the server has an object store.
+    pub store: bool,
+    /// Whether to let the beginnings of logs go.
+    pub truncation: bool,
     /// Whether to ask for ids.
     pub ids: bool,
     /// The counters to take from.
@@ -126,6 +132,11 @@ async fn client(shared: Rc<Shared>, number: u32) {
             let rng = shared.rng(number, 1_000 + index as u64);
             let (shared, client) = (Rc::clone(&shared), client.clone());
             working.push(spawn(produce::run_raw(shared, client, (index, rng))));
+        }
+        if shared.logs[index].config.integrity != Integrity::None && rng.below(3) > 0 {
+            let rng = shared.rng(number, 6_000 + index as u64);
+            let (shared, client) = (Rc::clone(&shared), client.clone());
+            reading.push(spawn(proofs::run(shared, client, (index, rng))));
         }
         for reader in 0..rng.below(3) {
             let rng = shared.rng(number, 2_000 + index as u64 * 4 + reader);

@@ -88,6 +88,11 @@ impl Journal {
         request
     }
 
+    /// A number for a question that no other has.
+    pub(super) fn next_request(&self) -> u64 {
+        self.history.borrow_mut().next_request()
+    }
+
     pub(super) fn answered(&self, request: u64, answer: CatalogAnswer) {
         self.push(Kind::CatalogAnswered { request, answer });
     }
@@ -178,6 +183,7 @@ pub(super) fn changes(changes: &LogChanges) -> history::LogChanges {
             is_compacted: changes.compaction,
             lag_ms: changes.compaction_lag_ms,
             tombstone_ms: changes.tombstone_ms,
+            is_tiered: changes.is_tiered,
         },
     }
 }

@@ -1,5 +1,7 @@
 //! How long records live: what a log is told about it, and the keys that compaction goes by.
 
+use super::{Mark, Place};
+
 /// What a log is told about the life of its records. Zero is no bound, and never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Life {
@@ -32,6 +34,47 @@ pub struct LifeChanges {
     pub lag_ms: Option<u64>,
     /// Another [`Life::tombstone_ms`].
     pub tombstone_ms: Option<u64>,
+    /// Another [`Life::is_tiered`].
+    pub is_tiered: Option<bool>,
+}
+
+/// An object in the object store that no manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its key.
+    pub key: String,
+    /// Whether the manifest of its partition names nothing at all: then nobody sweeps unless the log is tiered.
+    pub is_bare: bool,
+}
+
+/// The beginning of a partition went because somebody asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated {
+    /// Taken before it was asked for.
+    pub begun: Mark,
+    /// The partition.
+    pub place: Place,
+    /// The offset that was asked for.
+    pub before: u64,
+    /// The oldest offset, as the answer says.
+    pub low: u64,
+}
+
+/// A checkpoint of the tree of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointSeen {
+    /// Taken before it was asked for.
+    pub begun: Mark,
+    /// The partition.
+    pub place: Place,
+    /// The cluster that it names.
+    pub cluster: u64,
+    /// Batches in the tree.
+    pub tree_size: u64,
+    /// The offset after the last record of the tree.
+    pub end: u64,
+    /// The root.
+    pub root: [u8; 32],
 }
 
 /// What a record is to compaction.

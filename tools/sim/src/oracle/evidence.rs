@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::Violation;
 use crate::history::{
     End, Event, FinalRead, History, Key, Kind, Level, Outcome, Place, Read, ReadRefused, RecordId,
-    Seen, SessionUse, Target,
+    Seen, SessionUse, Target, Truncated,
 };
 
 mod logs;
@@ -520,6 +520,12 @@ impl<'h> Evidence<'h> {
                     // It may arrive late, and another log may have its id then.
                     for life in life..self.lives.len() {
                         self.partition(life, *place).truncations.push((event, *before));
+                    }
+                }
+                Kind::Truncated(Truncated { begun, place, low, .. }) => {
+                    let window = Window { since: begun.0, until: event };
+                    if let Some(life) = self.life_of(window) {
+                        self.partition(life, *place).truncated.push((event, *low));
                     }
                 }
                 Kind::DamageReported { place, range } => {

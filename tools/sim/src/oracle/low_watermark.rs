@@ -1,7 +1,7 @@
 //! The low watermark only moves forward, and records go only for a reason.
 //!
 //! - It never goes back: a reader that was told that records are gone will not look for them again. In a log in memory it
-//!   begins anew with the process, as the offsets do.
+//!   begins anew with the process, as the offsets do. A truncation that was acknowledged holds from then on.
 //! - A durable log keeps its beginning, but for records that are reported as damaged, that somebody asked to truncate, or that
 //!   retention may have taken: everything that went is older than its age, or there were more bytes than it keeps.
 //! - A log in memory drops records when it is over its budget, or when they are older than its time to live, and the
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Append, Bound, Evidence, Partition, Range, Window, covers, merged};
 use super::{Violation, violation};
-use crate::history::{Kind, Outcome, Place, Storage};
+use crate::history::{Kind, Outcome, Place, Storage, Truncated};
 
 /// Most bytes of memory that a byte of payload takes, over a whole partition.
 const OVERHEAD_MAX: u64 = 16;
@@ -36,6 +36,14 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut appends: BTreeMap<Place, Vec<&Append<'_>>> = BTreeMap::new();
     for append in &evidence.appends {
         appends.entry(append.place).or_default().push(append);
+    }
+    for (event, entry) in evidence.numbered() {
+        if let Kind::Truncated(Truncated { place, before, low, .. }) = &entry.kind
+            && low < before
+        {
+            let what = format!("{place} was truncated before {before}, and begins at {low}");
+            violations.push(violation("low_watermark", evidence, [event], what));
+        }
     }
     for partition in evidence.partitions.values() {
         let appends = appends.get(&partition.place).map_or(&[][..], Vec::as_slice);
@@ -55,11 +63,18 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
 fn backwards(evidence: &Evidence<'_>, partition: &Partition, violations: &mut Vec<Violation>) {
     let (mut known, mut cuts) = (Bound::default(), partition.cuts.iter().peekable());
     let durable = partition.storage == Some(Storage::Durable);
+    let mut truncated = partition.truncated.iter().peekable();
     for range in &partition.ranges {
         while let Some(cut) = cuts.next_if(|cut| cut.event < range.window.until) {
+            while let Some((event, low)) = truncated.next_if(|(event, _)| *event < cut.event) {
+                known.raise(*event, *low);
+            }
             if !durable {
                 known.set(cut.event, 0);
             }
+        }
+        while let Some((event, low)) = truncated.next_if(|(event, _)| *event < range.window.until) {
+            known.raise(*event, *low);
         }
         let fell = !durable && !partition.cuts_in(range.window).is_empty();
         let least = if fell { 0 } else { known.least(range.window, &[]) };
@@ -160,6 +175,10 @@ fn evicted(
             continue;
         }
         // The newest of those that went: everything behind it was still there when it was dropped.
+        if is_truncated(partition, range) {
+            low = range.low;
+            continue;
+        }
         if let Some((base, append)) = known.range(low..range.low).next_back() {
             let reason = Reason { evidence, partition, traffic };
             if let Some(missing) = reason.missing(*append, range) {
@@ -290,7 +309,7 @@ impl Traffic {
 
 #[cfg(test)]
 mod tests {
-    use crate::history::{End, Kind, Level, Life, LogChanges, LogSettings, Storage};
+    use crate::history::{End, Kind, Level, Life, LogChanges, LogSettings, Storage, Truncated};
     use crate::oracle::story::{Story, durable, in_memory};
 
     const BUDGET: u64 = 1 << 20;
@@ -387,6 +406,35 @@ mod tests {
             story.watermarks(4, 8);
             assert_eq!(story.judge("low_watermark").is_empty(), is_over, "{bytes}");
         }
+    }
+
+    fn truncated(story: &mut Story, (before, low): (u64, u64)) {
+        story.truncate(before);
+        let (begun, place) = (story.mark(), story.place());
+        story.push(Kind::Truncated(Truncated { begun, place, before, low }));
+    }
+
+    #[test]
+    fn a_truncation_that_was_acknowledged_holds() {
+        let mut story = Story::new();
+        story.wrote(8, 0);
+        truncated(&mut story, (4, 4));
+        story.watermarks(4, 8);
+        story.assert_clean();
+        let mut back = story.clone();
+        back.watermarks(3, 8);
+        back.assert_guilty("low_watermark", "is 3, and was at least 4 before");
+        truncated(&mut story, (6, 6));
+        story.watermarks(4, 8);
+        story.assert_guilty("low_watermark", "is 4, and was at least 6 before");
+    }
+
+    #[test]
+    fn a_truncation_that_leaves_something_is_a_violation() {
+        let mut story = Story::new();
+        story.wrote(8, 0);
+        truncated(&mut story, (4, 3));
+        story.assert_guilty("low_watermark", "truncated before 4, and begins at 3");
     }
 
     #[test]

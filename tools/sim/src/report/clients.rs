@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use pyralog_sim::history::{
-    CatalogAnswer, CatalogAsk, Event, FinalRead, History, Key, Kind, Mark as Begin, Outcome, Read,
-    ReadRefused, RecordId, Refusal, Seen, Target, WORLD, Watermarks,
+    CatalogAnswer, CatalogAsk, CheckpointSeen, Event, FinalRead, History, Key, Kind, Mark as Begin,
+    Outcome, Read, ReadRefused, RecordId, Refusal, Seen, Target, Truncated, WORLD, Watermarks,
 };
 use pyralog_sim::timeline::{Answer, Mark, MarkKind};
 use pyralog_wire::ErrorCode;
@@ -104,6 +104,20 @@ impl Display for ServerWords<'_> {
         match self.0 {
             Kind::TruncateAsked { request, place, before } => {
                 write!(f, "truncation {request} of {place} asked, before {before}")
+            }
+            Kind::Truncated(Truncated { place, before, low, .. }) => {
+                write!(f, "{place} truncated before {before}: begins at {low}")
+            }
+            Kind::CheckpointSeen(seen) => {
+                let CheckpointSeen { place, tree_size, end, .. } = seen;
+                write!(f, "checkpoint of {place}: {tree_size} batches, up to {end}")
+            }
+            Kind::Distrusted { place, problem, .. } => {
+                write!(f, "checkpoint of {place} NOT BELIEVED: {}", OneLine(problem))
+            }
+            Kind::StoreCompared { missing, orphans } => {
+                write!(f, "the object store misses {}, ", counted(missing.len(), "object"))?;
+                write!(f, "and has {} that nobody names", orphans.len())
             }
             Kind::Ended { end, wiped, .. } => {
                 let wiped = if *wiped { ", and what it stored is gone" } else { "" };

@@ -17,15 +17,16 @@ pub(super) fn settings(f: &mut Formatter<'_>, life: &Life) -> fmt::Result {
             is_compacted,
             lag_ms: is_compacted.and(Some(lag_ms)),
             tombstone_ms: is_compacted.and(Some(tombstone_ms)),
+            is_tiered: Some(life.is_tiered).filter(|is_on| *is_on),
         },
     )?;
-    f.write_str(if life.is_tiered { ", tiered" } else { "" })?;
     f.write_str(if life.is_proven { ", proven" } else { "" })
 }
 
 /// Writes what changes.
 pub(super) fn changes(f: &mut Formatter<'_>, changes: &LifeChanges) -> fmt::Result {
-    let LifeChanges { retention_ms, retention_bytes, is_compacted, lag_ms, tombstone_ms } = changes;
+    let LifeChanges { retention_ms, retention_bytes, is_compacted, .. } = changes;
+    let LifeChanges { lag_ms, tombstone_ms, is_tiered, .. } = changes;
     if let Some(is_on) = is_compacted {
         f.write_str(if *is_on { ", compacted" } else { ", not compacted" })?;
     }
@@ -34,5 +35,10 @@ pub(super) fn changes(f: &mut Formatter<'_>, changes: &LifeChanges) -> fmt::Resu
             write!(f, ", {name} {ms} ms")?;
         }
     }
-    retention_bytes.map_or(Ok(()), |bytes| write!(f, ", kept {bytes} bytes"))
+    retention_bytes.map_or(Ok(()), |bytes| write!(f, ", kept {bytes} bytes"))?;
+    f.write_str(match is_tiered {
+        Some(true) => ", tiered",
+        Some(false) => ", not tiered",
+        None => "",
+    })
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use pyralog_log::ids::PartitionId;
 use pyralog_runtime::time;
-use pyralog_wire::ErrorCode;
+use pyralog_wire::{ErrorCode, Integrity};
 
 use super::{Shared, sequences};
-use crate::client::{RawAppend, SimClient};
+use crate::client::{Believed, RawAppend, SimClient};
 use crate::history::{Kind, Outcome};
 use crate::record::Recipe;
 use crate::server::record;
@@ -43,6 +43,13 @@ pub(super) async fn check(shared: &Shared, client: SimClient) {
                 format!("read {}/{partition} of log {}", log.name, log.id),
                 read.map(drop),
             );
+        }
+    }
+    for log in logs.iter().filter(|log| log.config.integrity != Integrity::None) {
+        for partition in (0..log.config.partitions).map(PartitionId::new) {
+            let mut believed = Believed::default();
+            let seen = client.follow_checkpoints((&log.name, partition), &mut believed).await;
+            seen.ok(); // Err: the tree may be damaged, and be made again.
         }
     }
     for log in &logs {

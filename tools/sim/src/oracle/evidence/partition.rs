@@ -148,6 +148,8 @@ pub(in crate::oracle) struct Partition {
     pub(in crate::oracle) reports: Vec<(usize, std::ops::Range<u64>)>,
     /// Truncations that were asked for: the event, and the first offset that was to stay.
     pub(in crate::oracle) truncations: Vec<(usize, u64)>,
+    /// Truncations that were acknowledged: the event, and the low watermark.
+    pub(in crate::oracle) truncated: Vec<(usize, u64)>,
     /// Calls on its files that failed.
     pub(in crate::oracle) failed: Vec<usize>,
     /// Silent damage, and how many writes it damaged.
@@ -171,6 +173,7 @@ impl Partition {
             finals: Vec::new(),
             reports: Vec::new(),
             truncations: Vec::new(),
+            truncated: Vec::new(),
             failed: Vec::new(),
             strikes: Vec::new(),
             cuts: Vec::new(),
