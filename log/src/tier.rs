@@ -15,7 +15,6 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pyralog_runtime::buffer::{BufferMut, Slice};
 use pyralog_runtime::channel::Event;
 use pyralog_runtime::time::{self, Monotonic};
 
@@ -24,7 +23,7 @@ use crate::limits::{
     REMOTE_BLOCK_BYTES, REMOTE_READ_WAIT, REMOTE_WAIT, TIER_PAUSE_MAX, TIER_PAUSE_MIN,
 };
 use crate::remote::{Operation, RemoteError, RemoteErrorKind, RemoteObject, RemoteStore};
-use cache::{BlockKey, Cache};
+use cache::{Block, BlockKey, Cache};
 pub(crate) use name::ObjectName;
 pub use name::object_keys;
 pub(crate) use object::RemoteFile;
@@ -222,7 +221,7 @@ impl Tier {
     }
 
     /// A block of an object, from memory or the store; whoever else wants it at the same time gets the same.
-    async fn block(&self, key: BlockKey, (name, bytes): (&str, u64)) -> Result<Slice, RemoteError> {
+    async fn block(&self, key: BlockKey, (name, bytes): (&str, u64)) -> Result<Block, RemoteError> {
         let shared = &*self.shared;
         loop {
             let found = shared.cache.borrow_mut().find(key);
@@ -240,10 +239,8 @@ impl Tier {
         let start = key.block * REMOTE_BLOCK_BYTES as u64;
         let end = bytes.min(start + REMOTE_BLOCK_BYTES as u64);
         let bytes = self.get(name, start..end).await?;
-        let mut block = BufferMut::heap(bytes.len());
-        block.extend_from_slice(&bytes);
-        let block = Slice::from(block.freeze());
-        shared.cache.borrow_mut().keep(key, block.clone());
+        let block = Block::new(bytes);
+        shared.cache.borrow_mut().keep(key, Block::clone(&block));
         drop(fetching);
         Ok(block)
     }

@@ -1,8 +1,10 @@
 //! Blocks of objects in memory; the one that was not used for longest goes.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use pyralog_runtime::buffer::Slice;
+/// The bytes of a block, as they came: a read copies what it wants of them, once.
+pub(super) type Block = Rc<Vec<u8>>;
 
 /// Names a block: the segment by its generation, and the number of the block in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +16,7 @@ pub(super) struct BlockKey {
 /// The blocks. Invariant: `held` is the length of all of them, and at most `most` unless there is one alone.
 #[derive(Debug)]
 pub(super) struct Cache {
-    blocks: BTreeMap<BlockKey, (Slice, u64)>,
+    blocks: BTreeMap<BlockKey, (Block, u64)>,
     /// By the moment of their last use.
     uses: BTreeMap<u64, BlockKey>,
     moment: u64,
@@ -39,7 +41,7 @@ impl Cache {
         self.blocks.contains_key(&key)
     }
 
-    pub(super) fn find(&mut self, key: BlockKey) -> Option<Slice> {
+    pub(super) fn find(&mut self, key: BlockKey) -> Option<Block> {
         let (block, used) = self.blocks.get_mut(&key)?;
         self.moment += 1;
         self.uses.remove(used);
@@ -48,7 +50,7 @@ impl Cache {
         Some(block.clone())
     }
 
-    pub(super) fn keep(&mut self, key: BlockKey, block: Slice) {
+    pub(super) fn keep(&mut self, key: BlockKey, block: Block) {
         self.drop_block(key);
         self.held += block.len() as u64;
         self.moment += 1;
@@ -81,14 +83,10 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use pyralog_runtime::buffer::BufferMut;
-
     use super::*;
 
-    fn block(len: usize) -> Slice {
-        let mut bytes = BufferMut::heap(len);
-        bytes.extend_with(len, 7);
-        bytes.freeze().into()
+    fn block(len: usize) -> Block {
+        Rc::new(vec![7; len])
     }
 
     const fn key(generation: u64, block: u64) -> BlockKey {

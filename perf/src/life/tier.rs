@@ -2,7 +2,7 @@
 //!
 //! The store is a local directory. What it gives depends on whether the kernel has the files in memory, so both are
 //! measured: *cold* is after the kernel was told to forget them, *warm* right after a read of all. The log reads from the
-//! first offset on, 1 MiB at a time, and checks every batch; the client reads the same objects by the same ranges of
+//! first offset on, as a server does for a reader far behind, and checks every batch; the client reads the same objects by the same ranges of
 //! 1 MiB, as many at once as the log fetches ahead, on as many threads as the server has for it, and looks at nothing.
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use pyralog_log::batch::{BuilderConfig, Record, RowsBuilder};
 use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
 use pyralog_log::limits::{
-    BATCH_BYTES_MAX, READ_BYTES_MAX, REMOTE_AHEAD_BLOCKS, REMOTE_BLOCK_BYTES,
+    BATCH_BYTES_MAX, FETCH_READ_BYTES_MAX, REMOTE_AHEAD_BLOCKS, REMOTE_BLOCK_BYTES,
     TIER_CACHE_BYTES_DEFAULT,
 };
 use pyralog_log::pace::Pace;
@@ -155,8 +155,8 @@ impl Log {
         let (mut next, mut bytes) = (Offset::ZERO, 0);
         let began = time::now();
         // The rest is in the segment that is still written.
-        while bytes + READ_BYTES_MAX as u64 <= self.bytes {
-            let read = self.partition.read(next, READ_BYTES_MAX).await?;
+        while bytes + FETCH_READ_BYTES_MAX as u64 <= self.bytes {
+            let read = self.partition.read(next, FETCH_READ_BYTES_MAX).await?;
             anyhow::ensure!(read.next_offset > next, "a read of nothing at {next}");
             (next, bytes) = (read.next_offset, bytes + read.len() as u64);
         }
