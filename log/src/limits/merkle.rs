@@ -19,6 +19,11 @@ pub const MERKLE_STEPS_MAX: usize = 63;
 /// 128 KiB: 30 to 60 us, as long as an append of a group that size.
 pub const MERKLE_HASH_BYTES: usize = 128 << 10;
 
+/// Bytes that must be there to be hashed for a thread to be asked to.
+///
+/// 64 KiB: 15 us of hashing; asking a thread and hearing from it takes the core about as long.
+pub const MERKLE_AWAY_BYTES_MIN: u64 = 64 << 10;
+
 /// Nodes that are kept in memory before they go to their file without waiting for a checkpoint.
 ///
 /// 2^16: 2.5 MiB, the nodes of 32,768 batches.
@@ -43,12 +48,13 @@ const _: () = assert!(MERKLE_LEAVES_MAX.ilog2() as usize + 1 == MERKLE_STEPS_MAX
 
 /// The limits of trees, in the order in which they are printed.
 #[rustfmt::skip]
-pub(super) const fn merkle_limits() -> [Limit; 7] {
+pub(super) const fn merkle_limits() -> [Limit; 8] {
     let ms = CHECKPOINT_INTERVAL_DEFAULT.as_secs() * 1000;
     [
         limit("MERKLE_LEAVES_MAX", MERKLE_LEAVES_MAX, "batches", "nodes are numbered with 64 bits, two per leaf"),
         limit("MERKLE_STEPS_MAX", MERKLE_STEPS_MAX as u64, "hashes", "the longest way in the largest tree, 2.5 KiB"),
         limit("MERKLE_HASH_BYTES", MERKLE_HASH_BYTES as u64, "bytes", "hashed in 60 us, then others may run"),
+        limit("MERKLE_AWAY_BYTES_MIN", MERKLE_AWAY_BYTES_MIN, "bytes", "hashed in the time that a trip to a thread takes"),
         limit("MERKLE_PENDING_NODES_MAX", MERKLE_PENDING_NODES_MAX as u64, "nodes", "2.5 MiB between two checkpoints"),
         limit("MERKLE_WRITE_BYTES", MERKLE_WRITE_BYTES as u64, "bytes", "a buffer of 256 KiB with what is left of a block"),
         limit("MERKLE_NODES_READ_MAX", MERKLE_NODES_READ_MAX as u64, "nodes", "640 KiB in one read and one answer"),

@@ -1,8 +1,9 @@
 //! The Merkle tree of a partition while it runs: a task of the background class hashes what was synced.
 //!
 //! Nothing of it stands between a client and its acknowledgement. The task reads what is on stable storage as any reader does,
-//! from the tail if it is still there, hashes batch after batch in pieces between which everybody else may run, and keeps the
-//! nodes in memory until the next checkpoint. A checkpoint is: nodes into their file, sync, then the state file with peaks,
+//! from the tail if it is still there, and keeps the nodes in memory until the next checkpoint. Where a CPU is left for it, a
+//! thread of the pool hashes what is worth the trip, over the bytes where they are; else the core hashes, in pieces between
+//! which everybody else may run. A checkpoint is: nodes into their file, sync, then the state file with peaks,
 //! statement and signature, and only then does anybody hear of it. A crash at any point leaves the checkpoint before, and the
 //! task hashes again what came after it: at most an interval and what it lagged behind.
 //!
@@ -15,20 +16,23 @@ mod proving;
 mod restoring;
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use blake3::Hasher;
+use pyralog_runtime::buffer::Slice;
 use pyralog_runtime::channel::Event;
 use pyralog_runtime::time::Monotonic;
-use pyralog_runtime::{IoError, file, time, yield_if_needed};
+use pyralog_runtime::{IoError, away, file, time, yield_if_needed};
 
 use super::{Files, Partition, Shell};
-use crate::batch::{HEADER_BYTES, Items};
+use crate::batch::{Batch, HEADER_BYTES, Items};
 use crate::durability::Durability;
 use crate::ids::{Offset, Timestamp};
 use crate::limits::{
-    MERKLE_HASH_BYTES, MERKLE_PENDING_NODES_MAX, READ_BYTES_MAX, UNSYNCED_AGE_MAX,
+    FETCH_READ_BYTES_MAX, MERKLE_AWAY_BYTES_MIN, MERKLE_HASH_BYTES, MERKLE_PENDING_NODES_MAX,
+    READ_BYTES_MAX, UNSYNCED_AGE_MAX,
 };
 use crate::merkle::{Frontier, Hash, Node, TREE_STATE_NAME, TreeState, leaf};
 use crate::partition::{
@@ -280,33 +284,88 @@ fn is_behind(shell: &Shell, tree: &Tree) -> bool {
 /// Hashes what one read brings of what was synced. Says whether there was anything.
 async fn hash_some(partition: &Partition, tree: &Tree) -> Result<bool, TreeFault> {
     let shell = &partition.shell;
-    let from = Offset::new(tree.grown.borrow().frontier.records());
-    let synced = shell.machine.borrow().reached(Durability::Synced);
-    if from >= synced {
+    let unhashed = || {
+        let from = Offset::new(tree.grown.borrow().frontier.records());
+        from..shell.machine.borrow().reached(Durability::Synced)
+    };
+    if unhashed().is_empty() {
         return Ok(false);
     }
-    let read = match partition.read(from, READ_BYTES_MAX).await {
+    let is_much = shell.machine.borrow().readable_bytes(unhashed().start) >= MERKLE_AWAY_BYTES_MIN;
+    let turn = if is_much && away::has_spare_cpu() { Some(away::turn().await) } else { None };
+    let offsets = unhashed();
+    // A trip costs the same whatever is hashed on it.
+    let bytes_max = if turn.is_some() { FETCH_READ_BYTES_MAX } else { READ_BYTES_MAX };
+    let read = match partition.read(offsets.start, bytes_max).await {
         Ok(read) => read,
         Err(ReadError::Closed) => return Ok(false),
         Err(ReadError::Io(error)) => return Err(failed(error)),
-        Err(_) => return Err(TreeFault::Unreadable { from }),
+        Err(_) => return Err(TreeFault::Unreadable { from: offsets.start }),
     };
+    let Some(turn) = turn else { return hash_here(tree, &read.slices, offsets.end).await };
+    let hashing = turn.read(read.slices, move |pieces| leaves(pieces, &offsets)).await;
+    drop(turn);
+    match hashing {
+        Ok(hashed) => {
+            let (leaves, fault) = hashed;
+            let is_any = !leaves.is_empty();
+            for leaf in leaves {
+                tree.grown.borrow_mut().push(leaf)?;
+            }
+            fault.map_or(Ok(is_any), Err)
+        }
+        Err(panicked) if panicked.is_cancelled() => Ok(false),
+        Err(panicked) => {
+            tracing::error!(%panicked, "hashing panicked");
+            Err(TreeFault::Unreadable { from: unhashed().start })
+        }
+    }
+}
+
+/// The leaves of the batches in `pieces` that are below the end of `offsets`, the first of which begins where they do; and why
+/// they end early, if they do. On a thread of the pool.
+fn leaves(pieces: &[&[u8]], offsets: &Range<Offset>) -> (Vec<Node>, Option<TreeFault>) {
+    let (mut leaves, mut from) = (Vec::new(), offsets.start);
+    for batch in pieces.iter().flat_map(|piece| Items::new(piece).batches()).flatten() {
+        match place(&batch, from, offsets.end) {
+            Ok(None) => break,
+            Ok(Some(next)) => {
+                let hash = Hash::new(*blake3::hash(stored(&batch)).as_bytes());
+                leaves.push(leaf(hash, next.since(from)));
+                from = next;
+            }
+            Err(fault) => return (leaves, Some(fault)),
+        }
+    }
+    (leaves, None)
+}
+
+/// The same on this core, in pieces between which others run.
+async fn hash_here(tree: &Tree, slices: &[Slice], until: Offset) -> Result<bool, TreeFault> {
     let mut is_any = false;
-    for batch in read.slices.iter().flat_map(|slice| Items::new(slice).batches()).flatten() {
-        let header = batch.header();
-        let (base, next) = (header.owner.base_offset, header.next_offset());
-        if next > synced {
-            break;
-        }
-        if base.get() != tree.grown.borrow().frontier.records() {
-            return Err(TreeFault::Unreadable { from: base });
-        }
-        let stored = &batch.bytes()[..HEADER_BYTES + header.body_len as usize];
-        let hash = hash_slowly(stored).await;
-        tree.grown.borrow_mut().push(leaf(hash, next.since(base)))?;
+    for batch in slices.iter().flat_map(|slice| Items::new(slice).batches()).flatten() {
+        let from = Offset::new(tree.grown.borrow().frontier.records());
+        let Some(next) = place(&batch, from, until)? else { break };
+        let hash = hash_slowly(stored(&batch)).await;
+        tree.grown.borrow_mut().push(leaf(hash, next.since(from)))?;
         is_any = true;
     }
     Ok(is_any)
+}
+
+/// The offset after a batch that must begin at `from`; `None` if not all of it is below `until`.
+fn place(batch: &Batch<'_>, from: Offset, until: Offset) -> Result<Option<Offset>, TreeFault> {
+    let (base, next) = (batch.header().owner.base_offset, batch.header().next_offset());
+    match next > until {
+        true => Ok(None),
+        false if base == from => Ok(Some(next)),
+        false => Err(TreeFault::Unreadable { from: base }),
+    }
+}
+
+/// What of a batch is hashed.
+fn stored<'a>(batch: &Batch<'a>) -> &'a [u8] {
+    &batch.bytes()[..HEADER_BYTES + batch.header().body_len as usize]
 }
 
 /// The hash of a batch as stored, made in pieces between which others run.

@@ -7,6 +7,8 @@
 //! machine's configuration) and goes back when the last reference is dropped; when the region is
 //! used up, from the heap. All of it belongs to one core.
 
+pub(crate) mod lent;
+
 use crate::body::ReadBytes;
 use crate::glommio_body::{Frozen, Memory};
 use crate::limits::ALIGNMENT_BYTES;

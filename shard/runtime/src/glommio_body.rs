@@ -15,6 +15,6 @@ pub(crate) use direct::DirectFile;
 pub(crate) use executor::{Core, CoreThread, Handle, Launch, Timer, blocking, launch};
 pub(crate) use executor::{Verdict, yield_to_reactor};
 pub(crate) use memory::{Frozen, Memory, ReadBytes};
-pub(crate) use placement::seats;
+pub(crate) use placement::{seats, spare};
 pub(crate) use pulse::Pulse;
 pub(crate) use socket::{Listener, Stream};

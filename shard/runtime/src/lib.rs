@@ -30,7 +30,7 @@
 //! | shares of the queues forget tasks that wait for the reactor | background rests after each run, `yield_now` | `task` |
 //! | `fdatasync` and `fallocate` in the ring starve beside a spinning core | run on the pool | - (measured) |
 //! | one eventfd per executor is never closed | not mended: once per core of a process | `traps` |
-//! | the blocking pool has one thread, pinned with the core | [`limits::BLOCKING_THREADS`], unbound | `traps` |
+//! | the blocking pool has one thread, pinned with the core | [`limits::BLOCKING_THREADS`], off the cpus of cores if there are others | `traps`, `machine` |
 //! | the first timer of a process is late | one warm-up timer before `shard_main` | - (`traps` looks, but once per process is too seldom to pin) |
 //! | too old a kernel calls `exit(1)` | [`probe`] refuses first, as an error | `child` (the probe) |
 //! | `RLIMIT_MEMLOCK` | raised, and reported by [`Machine::memlock`] | `machine`, `child` |
@@ -38,6 +38,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod away;
 pub mod buffer;
 pub mod channel;
 pub mod file;

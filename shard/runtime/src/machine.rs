@@ -340,6 +340,7 @@ where
     let seed = config.seed.unwrap_or_else(rng::entropy_u64);
     let verdict = Arc::new(Verdict::default());
     let mut cores = Vec::with_capacity(config.shards);
+    let spare_cpus = glommio_body::spare(&seats, &cpus);
     for (shard, seat) in seats.into_iter().enumerate() {
         let bell = Arc::clone(&bells[shard]);
         let core = Core::new(shard, config.shards, seed, stopper.clone(), bell);
@@ -352,6 +353,8 @@ where
             buffer_bytes: config.buffer_bytes,
             bell: Arc::clone(&bells[shard]),
             stop: Arc::clone(&stop),
+            spare_cpus: spare_cpus.clone(),
+            has_spare_cpu: cpus.len() > config.shards,
             verdict: Arc::clone(&verdict),
         };
         cores.push((launch, core));

@@ -369,6 +369,17 @@ pub async fn spawn_blocking<R>(call: impl FnOnce() -> R + Send + 'static) -> Res
 where
     R: Send + 'static,
 {
+    spawn_blocking_keeping((), call).await
+}
+
+/// As [`spawn_blocking`]; `kept` lives on the core until the call has ended.
+pub(crate) async fn spawn_blocking_keeping<R>(
+    kept: impl Sized + 'static,
+    call: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Panicked>
+where
+    R: Send + 'static,
+{
     let world = world::current();
     let Some(pass) = world.blocking.enter() else { return Err(Panicked::cancelled()) };
     let (sender, receiver) = oneshot();
@@ -377,7 +388,7 @@ where
     let asking = world.body.spawn(world.class.get(), async move {
         let call = move || catch_unwind(AssertUnwindSafe(call)).map_err(Panicked::from_payload);
         let result = body::blocking(call).await;
-        drop(pass);
+        drop((kept, pass));
         // Err: the caller was dropped and nobody wants the result.
         sender.send(result).ok();
     });

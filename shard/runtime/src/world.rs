@@ -1,5 +1,6 @@
 //! What the free functions of this crate find on the current thread: the core they run on.
 
+use crate::away::Turns;
 use crate::bell::Bell;
 use crate::body;
 use crate::channel::{Event, Gate};
@@ -24,6 +25,10 @@ pub(crate) struct World {
     pub(crate) tasks: Tasks,
     /// Blocking calls under way.
     pub(crate) blocking: Gate,
+    /// Whose turn it is to have bytes of this core read elsewhere.
+    pub(crate) away: Turns,
+    /// The process may use CPUs on which none of its cores sits.
+    pub(crate) has_spare_cpu: bool,
     /// When the running task was polled.
     pub(crate) run_started: Cell<Monotonic>,
     /// Class of the running task.

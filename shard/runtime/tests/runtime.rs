@@ -1,6 +1,9 @@
 //! The runtime as its users see it, on real cores, files and sockets.
 
 #[cfg(test)]
+#[path = "runtime/away.rs"]
+mod away;
+#[cfg(test)]
 #[path = "runtime/blocking.rs"]
 mod blocking;
 #[cfg(test)]

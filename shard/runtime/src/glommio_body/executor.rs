@@ -1,6 +1,7 @@
 //! An executor and its queues: spawning, timers, yielding, blocking calls, and a core's thread.
 
 use super::placement::Seat;
+use crate::away::Turns;
 use crate::bell::Bell;
 use crate::body;
 use crate::channel::{Event, Gate};
@@ -12,6 +13,7 @@ use crate::world::{self, Tasks, World};
 use glommio::{
     Latency, LocalExecutor, LocalExecutorBuilder, PoolPlacement, Shares, TaskQueueHandle,
 };
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -126,6 +128,9 @@ pub(crate) struct Launch {
     pub(crate) buffer_bytes: usize,
     pub(crate) bell: Arc<Bell>,
     pub(crate) stop: Arc<Stop>,
+    /// CPUs on which no core sits; empty if cores have no CPUs of their own.
+    pub(crate) spare_cpus: Vec<usize>,
+    pub(crate) has_spare_cpu: bool,
     pub(crate) verdict: Arc<Verdict>,
 }
 
@@ -182,13 +187,19 @@ where
 }
 
 fn make(launch: &Launch) -> io::Result<LocalExecutor> {
+    if !launch.spare_cpus.is_empty() {
+        let mut spare = CpuSet::new();
+        launch.spare_cpus.iter().for_each(|cpu| spare.set(*cpu));
+        // The pool's threads inherit it: they keep off the cores. The core binds itself when it is made.
+        sched_setaffinity(None, &spare)?;
+    }
     let mut builder = LocalExecutorBuilder::new(launch.seat.placement())
         .name(&launch.name)
         .io_memory(launch.buffer_bytes)
         .ring_depth(limits::RING_DEPTH)
         .preempt_timer(limits::PREEMPT_TIMER)
-        // Made before the thread is bound to its cpu, so these float over all allowed cpus: on the
-        // core's own cpu they would starve while it spins.
+        // Made before the thread is bound to its cpu, so these float over the spare cpus, or all that are
+        // allowed: on the core's own cpu they would starve while it spins.
         .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::BLOCKING_THREADS));
     if !launch.spin.is_zero() {
         builder = builder.spin_before_park(launch.spin);
@@ -209,6 +220,8 @@ async fn live<F: Future<Output = ()> + 'static>(
         stop: launch.stop,
         tasks: Tasks::default(),
         blocking: Gate::new(),
+        away: Turns::default(),
+        has_spare_cpu: launch.has_spare_cpu,
         run_started: Cell::new(Monotonic::ZERO),
         class: Cell::new(Class::Foreground),
         runs_of_others: Cell::new(0),

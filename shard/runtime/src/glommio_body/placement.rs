@@ -31,6 +31,14 @@ impl Seat {
     }
 }
 
+/// The CPUs on which no core sits, if every core has one of its own.
+pub(crate) fn spare(seats: &[Seat], cpus: &[usize]) -> Vec<usize> {
+    if !seats.iter().all(|seat| matches!(seat, Seat::Fixed(_))) {
+        return Vec::new();
+    }
+    cpus.iter().copied().filter(|cpu| !seats.contains(&Seat::Fixed(*cpu))).collect()
+}
+
 /// The seats of `shards` cores on `cpus`, the cpus that the process may use, in ascending order.
 ///
 /// # Errors
@@ -85,6 +93,13 @@ mod tests {
         let spin = Duration::from_micros(50);
         assert_eq!(seats(&Pin::None, 1, &[0, 1], spin).unwrap(), vec![Seat::Fenced(vec![0, 1])]);
         assert_eq!(seats(&Pin::None, 1, &[0, 1], Duration::ZERO).unwrap(), vec![Seat::Free]);
+    }
+
+    #[test]
+    fn what_no_core_sits_on_is_spare_and_nothing_if_cores_float() {
+        assert_eq!(spare(&fixed(&[3, 5]), &[1, 3, 5, 7]), [1, 7]);
+        assert_eq!(spare(&fixed(&[3, 5]), &[3, 5]), [0; 0]);
+        assert_eq!(spare(&[Seat::Free], &[3, 5]), [0; 0]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::disk::{Crash, Shield};
 use super::faults::{DiskFault, DiskFaults, NetFault, NetFaults};
 use super::trace::{NodeId, TraceEvent, TraceKind};
 use super::universe::{self, Due, Node, Universe};
+use crate::away::Turns;
 use crate::bell::Bell;
 use crate::body;
 use crate::channel::{Event, Gate};
@@ -163,6 +164,9 @@ impl Simulation {
                 stop: Arc::clone(&stop),
                 tasks: Tasks::default(),
                 blocking: Gate::new(),
+                away: Turns::default(),
+                // One or the other, by the seed.
+                has_spare_cpu: seed.is_multiple_of(2),
                 run_started: Cell::new(Monotonic::ZERO),
                 class: Cell::new(Class::Foreground),
                 runs_of_others: Cell::new(0),
