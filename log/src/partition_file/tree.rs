@@ -169,16 +169,6 @@ impl Partition {
         })
     }
 
-    /// Whether it is known how far the tree has come: a partition that was opened serves records before its tree is read.
-    /// `true` if the log has no proofs.
-    #[must_use]
-    pub fn is_tree_open(&self) -> bool {
-        self.shell.tree.as_ref().is_none_or(|tree| {
-            let is_known = tree.file.borrow().is_some() || tree.grown.borrow().fault.is_some();
-            is_known || self.shell.files.is_none() || is_over(&self.shell)
-        })
-    }
-
     /// Nothing from here on may be removed from the log: no published tree holds it. `None` if the log has no proofs.
     #[must_use]
     pub fn proven_until(&self) -> Option<Offset> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyralog_log::ids::{LogId, PartitionId};
 use pyralog_log::merkle::NODE_BYTES;
 use pyralog_log::partition::TreeError;
+use pyralog_log::partition_file::Partition;
 use pyralog_runtime::{spawn, time};
 use pyralog_wire::message::{
     CheckpointGot, ProveConsistency, ProveRecord, Proven, ReadTree, TreeRead,
@@ -51,19 +52,23 @@ async fn carry_out(asked: Asked, owned: &Owned, request: Request) {
     }
 }
 
-async fn checkpoint(owned: &Owned) -> Result<Response, ErrorReply> {
-    // "None" would be a lie for as long as the tree is being read after a start, and an alarm for who knows better.
+/// Waits until the tree is open. Until then "there is none" would be a lie, and an alarm for who knows better.
+async fn opened(owned: &Owned) -> Result<Partition, ErrorReply> {
     let deadline = time::now() + OPENING_WAIT;
-    while !owned.partition()?.is_tree_open() {
+    loop {
+        let partition = owned.partition()?;
+        if partition.tree_status().is_none_or(|status| status.is_open) {
+            return Ok(partition);
+        }
         if time::now() >= deadline {
-            return Err(busy("the tree of the log is being read after a start"));
+            return Err(refused(&TreeError::Opening));
         }
         time::sleep(OPENING_POLL).await;
     }
-    let status = owned.partition()?.tree_status().ok_or_else(|| refused(&TreeError::NoTree))?;
-    if !status.is_open {
-        return Err(refused(&TreeError::Opening));
-    }
+}
+
+async fn checkpoint(owned: &Owned) -> Result<Response, ErrorReply> {
+    let status = opened(owned).await?.tree_status().ok_or_else(|| refused(&TreeError::NoTree))?;
     let checkpoint = status.published.map(|published| match published.signed {
         Some(signed) => signed.encode().to_vec(),
         None => published.checkpoint.encode().to_vec(),
@@ -77,14 +82,14 @@ async fn checkpoint(owned: &Owned) -> Result<Response, ErrorReply> {
 }
 
 async fn prove_record(owned: &Owned, prove: ProveRecord) -> Result<Response, ErrorReply> {
-    let partition = owned.partition()?;
+    let partition = opened(owned).await?;
     let located = partition.prove(prove.offset, prove.tree_size).await;
     let proof = located.map_err(|error| refused(&error))?.proof.encode();
     Ok(Response::ProveRecord(Proven { proof }))
 }
 
 async fn prove_consistency(owned: &Owned, prove: ProveConsistency) -> Result<Response, ErrorReply> {
-    let partition = owned.partition()?;
+    let partition = opened(owned).await?;
     let proof = partition.prove_consistency(prove.first, prove.second).await;
     let proof = proof.map_err(|error| refused(&error))?.encode();
     Ok(Response::ProveConsistency(Proven { proof }))
