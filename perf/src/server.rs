@@ -110,8 +110,9 @@ impl Server {
         // A group of its own: Ctrl-C in a terminal is for the benchmark, which then stops it.
         command.env_clear().process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said);
-        let mut child =
-            on_cpus(&place.cpus, || command.spawn()).context("cannot start the server")?;
+        let mut child = on_cpus(&place.cpus, || command.spawn())
+            .flatten()
+            .context("cannot start the server")?;
         let address = match ready(&mut child, &log) {
             Ok(address) => address,
             Err(error) => {
@@ -183,13 +184,13 @@ fn ready(child: &mut Child, log: &Path) -> anyhow::Result<String> {
     Ok(ready.listen)
 }
 
-/// Starts a process on these CPUs: it inherits them from the thread that starts it.
-fn on_cpus(cpus: &[u32], start: impl FnOnce() -> std::io::Result<Child>) -> std::io::Result<Child> {
+/// Does something on these CPUs: what it starts inherits them from this thread.
+pub(crate) fn on_cpus<T>(cpus: &[u32], start: impl FnOnce() -> T) -> std::io::Result<T> {
     let before = sched_getaffinity(None)?;
     pin(cpus)?;
-    let child = start();
+    let started = start();
     sched_setaffinity(None, &before)?;
-    child
+    Ok(started)
 }
 
 /// Binds this thread, and those that it starts from now on, to these CPUs.
@@ -227,7 +228,7 @@ mod tests {
     fn the_starting_thread_keeps_its_own_cpus() {
         let before = cpus().unwrap();
         let child = on_cpus(&before[..1], || Command::new("true").spawn());
-        child.unwrap().wait().unwrap();
+        child.flatten().unwrap().wait().unwrap();
         assert_eq!(cpus().unwrap(), before);
     }
 }

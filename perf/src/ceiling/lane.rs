@@ -8,6 +8,7 @@ use pyralog_runtime::mesh::{Inbox, Lanes, Mesh};
 use pyralog_runtime::{MachineConfig, Pin, limits, spawn_blocking, start, time};
 
 use super::{Plan, Sample, per_second};
+use crate::server::on_cpus;
 
 /// A message: 64 bytes, one line of cache. The first word says whether it is the last one.
 type Message = [u64; 8];
@@ -30,7 +31,9 @@ pub(super) async fn messages(plan: &Plan, slice: Duration) -> anyhow::Result<Sam
         name: "ceiling-lane".to_owned(),
         ..MachineConfig::default()
     };
-    let rate = spawn_blocking(move || two_cores(&config, slice)).await??;
+    let cpus = [plan.load_cpu, plan.server_cpu].map(|cpu| u32::try_from(cpu).unwrap_or(u32::MAX));
+    // The threads of the pool keep off the CPUs of cores, and this one starts two.
+    let rate = spawn_blocking(move || on_cpus(&cpus, || two_cores(&config, slice))).await???;
     Ok(Sample::rate(rate))
 }
 
