@@ -20,13 +20,14 @@ fn server(data: &Path, store: Option<&Path>) -> Server {
     start(config)
 }
 
+/// The files in a folder and below it. The server may remove folders meanwhile: they have none.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match std::fs::read_dir(&path) {
-            Ok(_) => found.extend(files_below(&path)),
-            Err(_) => found.push(path),
+    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    for entry in entries.map_while(Result::ok) {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files_below(&entry.path())),
+            _ => found.push(entry.path()),
         }
     }
     found
