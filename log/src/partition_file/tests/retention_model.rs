@@ -368,7 +368,8 @@ fn whatever_is_kept_or_cut_readers_see_what_the_model_kept() {
 
 #[test]
 fn the_steps_that_are_drawn_take_records_by_age_by_size_and_by_request() {
-    let mut g = Gen::new(80);
+    // A fixed seed: what random steps come to on average is not what eight of them come to.
+    let mut g = Gen::from_size_and_seed(80, 6);
     let (mut segments, mut cut) = (0, 0);
     for seed in 0..8 {
         let model = run_steps(seed, &Vec::<Step>::arbitrary(&mut g));
