@@ -192,7 +192,7 @@ impl Partitions {
         self.owned.borrow_mut().remove(&(log, partition));
     }
 
-    fn remove_log(&self, log: LogId) -> Vec<Rc<Owned>> {
+    pub(crate) fn remove_log(&self, log: LogId) -> Vec<Rc<Owned>> {
         let removed = self.of_log(log);
         self.owned.borrow_mut().retain(|(of, _), _| *of != log);
         removed

@@ -130,3 +130,19 @@ fn a_creation_that_a_core_does_not_make_in_time_is_made_once_by_it_later() {
         })
     });
 }
+
+#[test]
+fn a_log_that_some_cores_have_removed_is_not_described_without_their_partitions() {
+    with_two_cores(|shard, follower| {
+        Box::pin(async move {
+            let (log, mut behind) = (CatalogLog { partition: None }, Behind::default());
+            change(&shard, (&log, &mut behind), create("a")).await.unwrap();
+            let entry = shard.catalog.borrow().by_name("a").unwrap().clone();
+            assert_eq!(full_description(&shard, &entry).await.unwrap().partitions.len(), 2);
+
+            assert_eq!(follower.shard().partitions.remove_log(entry.id).len(), 1);
+            let refused = full_description(&shard, &entry).await.unwrap_err();
+            assert!(refused.is(ErrorCode::DeadlineExceeded), "{refused}");
+        })
+    });
+}

@@ -74,7 +74,10 @@ pub(crate) async fn describe(asked: Asked, name: &str) {
     }
 }
 
-/// The description of a log with the state of all its partitions.
+/// The description of a log with the state of all its partitions, also of those that could not be opened.
+///
+/// # Errors
+/// [`ErrorCode::DeadlineExceeded`] if a core does not answer, or if some of the partitions are not made yet or gone already.
 pub(crate) async fn full_description(
     shard: &Rc<Shard>,
     entry: &LogEntry,
@@ -95,6 +98,11 @@ pub(crate) async fn full_description(
             return Err(ErrorReply::new(ErrorCode::DeadlineExceeded, text));
         };
         partitions.extend(some);
+    }
+    // Cores make and remove the partitions of a log one after the other.
+    if partitions.len() != entry.config.partitions as usize {
+        let text = format!("log {} is just being made or deleted: try again", entry.name);
+        return Err(ErrorReply::new(ErrorCode::DeadlineExceeded, text));
     }
     partitions.sort_by_key(|partition| partition.partition);
     Ok(description(entry, partitions))
