@@ -154,9 +154,15 @@ impl Audited {
         self.0.served.as_ref().unwrap().run_with(&produce, format!("{line}\n").as_bytes()).text();
     }
 
-    /// Waits until a checkpoint covers everything.
+    /// Waits until a checkpoint covers everything. Believes the server: what it signs is for the test to judge.
     fn settle(&self) {
-        self.0.run(&["consume", "ledger", "--verify", "every"]).text();
+        loop {
+            let described = self.0.run(&["log", "describe", "ledger", "--json"]).json();
+            let partition = &described["partitions"][0];
+            if partition["tree"]["checkpoint_end"] == partition["end"] {
+                return;
+            }
+        }
     }
 
     fn audit(&self, flags: &[&str]) -> Done {

@@ -121,6 +121,11 @@ impl Programs {
         self.threads.push(std::thread::spawn(move || work(place)));
     }
 
+    /// Reads reports until every program that deals has told of something: it has found the server, and its counter.
+    fn watch_all(&self, oracle: &mut Oracle) {
+        self.watch_until(oracle, |told| told.iter().all(|&count| count > 0));
+    }
+
     /// Reads reports until every program that deals has told of so many, or all together of one: a kill may as well come
     /// before some of them have found the server again.
     fn watch(&self, oracle: &mut Oracle, rng: &mut Rng) {
@@ -128,8 +133,13 @@ impl Programs {
             // Full: it has not done what it was told before.
             order.try_send(rng.u32(1..64)).ok();
         }
-        let dealing = self.threads.len() - self.orders.len();
         let (each, any) = (rng.u32(1..4), rng.u8(..4) == 0);
+        self.watch_until(oracle, |told| any || told.iter().all(|&count| count >= each));
+    }
+
+    /// Reads at least one report, and more until it is enough, by what every program that deals has told of.
+    fn watch_until(&self, oracle: &mut Oracle, is_enough: impl Fn(&[u32]) -> bool) {
+        let dealing = self.threads.len() - self.orders.len();
         let mut told: Vec<u32> = vec![0; self.threads.len()];
         loop {
             let report = self.reports.recv_timeout(PATIENCE).expect("programs make progress");
@@ -139,7 +149,7 @@ impl Programs {
             told[report.program] += 1;
             let stuck = told.iter().sum::<u32>() > REPORTS_PER_ROUND_MAX;
             assert!(!stuck, "some program gets nowhere: {told:?}");
-            if any || told[..dealing].iter().all(|&count| count >= each) {
+            if is_enough(&told[..dealing]) {
                 return;
             }
         }
@@ -236,6 +246,7 @@ fn no_id_and_no_number_comes_twice_through_sigkills() {
     let mut oracle = Oracle::default();
     let programs = Programs::start(&address);
     let kills = rounds(15);
+    programs.watch_all(&mut oracle);
     for round in 0..kills {
         programs.watch(&mut oracle, &mut rng);
         server.kill();
