@@ -357,7 +357,8 @@ impl Machine {
         &self.closed
     }
 
-    /// Puts a closed segment in the place of those whose records it has.
+    /// Puts a closed segment in the place of those whose records it has. What of them was in memory goes, and what was before
+    /// it: it has what the new segment has not any more.
     ///
     /// # Panics
     /// If they do not begin and end where it does.
@@ -367,6 +368,7 @@ impl Machine {
         let gone: Vec<Closed> = self.closed.splice(first..end, [closed]).collect();
         assert_eq!(gone.first().map(|gone| gone.base), Some(closed.base), "where it begins");
         assert_eq!(gone.last().map(|gone| gone.end), Some(closed.end), "where it ends");
+        self.tail.shrink(0, closed.end);
     }
 
     pub(crate) fn damages(&self) -> &[Damage] {

@@ -384,3 +384,26 @@ fn nothing_is_read_when_nothing_is_new() {
         }
     }));
 }
+
+#[test]
+fn what_is_in_memory_for_readers_goes_with_what_was_removed() {
+    let host = Host::new(5);
+    assert!(host.live(|bench, _| async move {
+        // Everything is in memory, for who reads from where that begins and for who comes to it.
+        let bench = bench.place("here", |config| config.tail_bytes = 64 << 20);
+        let (partition, model) = filled(&bench).await;
+        partition.compact(&policy(100, Duration::ZERO), &unpaced()).await.unwrap();
+        let found = model.check(&partition).await;
+        assert!(found.len() < model.log.len(), "{found:?}");
+        for from in model.log.keys().copied() {
+            let read = partition.read(Offset::new(from), 200_000).await.unwrap();
+            for batch in read.slices.iter().flat_map(|slice| Items::new(slice).batches()) {
+                let batch = batch.unwrap().verify().unwrap();
+                let mut decoder = Decoder::new();
+                let mut rows = decoder.rows(&batch).unwrap().iter();
+                assert!(rows.all(|row| found.contains_key(&row.offset.get())), "from {from}");
+            }
+        }
+        partition.close().await;
+    }));
+}
