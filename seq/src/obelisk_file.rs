@@ -16,6 +16,11 @@
 //! be one that was never synced, or whose sync failed; but no number above it was dealt, and before the first number
 //! above it is, a greater length is synced. So a start needs to trust nothing that the last life left: an obelisk that
 //! was poisoned by a failed sync may simply be opened again.
+//!
+//! What is *said* of an obelisk needs more than that: who is told of a value must never be told of a lesser one. So the
+//! length that is found is synced before it is told, unless the sidecar says that it is durable, which it does after an
+//! orderly close. A failed sync that a later one hides could still deceive: a file system that cannot write its journal
+//! stops to take writes, so that does not come to pass for a length.
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +56,7 @@ impl Default for Options {
 /// How an obelisk stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stat {
-    /// Its value: after an extension in this life, the durable one; before, the one that was found.
+    /// Its value: the durable one after an extension in this life; before, the one that was found, and synced then.
     pub value: u64,
     /// The generation of its file.
     pub generation: u32,
@@ -80,7 +85,7 @@ pub struct ObeliskFile {
 
 impl ObeliskFile {
     /// Opens the obelisk `name` in `directory`, or makes it at zero, together with the directory. Returns it with its
-    /// value: every number that was ever dealt under it is below.
+    /// value, which is durable: every number that was ever dealt under it is below.
     ///
     /// # Errors
     /// `AlreadyOpen`, `BadName`, `Unopened`; `CameBackShorter`, `Unattested` and `Newer` if what is there is not what
@@ -182,7 +187,7 @@ impl ObeliskFile {
         extended
     }
 
-    /// Its value: after an extension in this life, the durable one; before, the one that was found.
+    /// Its value: the durable one after an extension in this life; before, the one that was found, and synced then.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.stat.value

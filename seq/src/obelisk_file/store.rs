@@ -8,6 +8,7 @@
 //! | extend | `ftruncate`, `fdatasync` | either length; what was dealt is below both |
 //! | roll | make the next file, extend it, sync the directory, unlink the old file | the next file says more than the old one could |
 //! | note | the new sidecar beside the old, sync, rename, sync the directory | either bound; the file is above both |
+//! | open, not closed in order | `fdatasync`, sync the directory, unlink old files | what was found, or less: nothing was said of it |
 //! | create | directory, file, sync both, sidecar | an empty first file without a sidecar: nothing was dealt yet |
 //!
 //! The name of an old generation may come back after a loss of power: the highest rules, and the next opening removes it.
@@ -39,7 +40,7 @@ const SIDECAR_STAGED: &str = "sidecar.tmp";
 /// An obelisk that is open.
 ///
 /// Invariants: `newest` is the file of `generation`; `sidecar.bound <= value`; a `value` that was reached by
-/// [`extend_to`](Self::extend_to) is durable.
+/// [`extend_to`](Self::extend_to) is durable, and so is the one that [`open`](Self::open) has found.
 #[derive(Debug)]
 pub(super) struct Store {
     directory: PathBuf,
@@ -48,8 +49,7 @@ pub(super) struct Store {
     value: u64,
     /// As it is on disk.
     sidecar: Sidecar,
-    /// Extensions until the next note. The first after the opening is noted at once: what was found then is durable only
-    /// when a length beyond it is.
+    /// Extensions until the next note. The first after the opening is noted at once.
     until_note: u32,
     /// Whether an extension was synced since it was opened.
     is_extended: bool,
@@ -82,13 +82,18 @@ impl Store {
                 None => Err(ObeliskError::NotMade { directory: stock.directory }),
             },
             Decision::GoOn { value, sidecar } => {
-                let (generation, newest) = stock.files.pop().expect("a value has a file");
-                if !stock.files.is_empty() {
-                    // The life before made the newest and did not come to sync its name: the others must not go first.
+                let (generation, mut newest) = stock.files.pop().expect("a value has a file");
+                // A bound is noted once it is durable; whatever else was found may be of a life that died before its
+                // sync, and would be told as durable.
+                if value > sidecar.bound {
+                    newest.sync().map_err(ObeliskError::Unopened)?;
+                }
+                // Nor may the name of the newest be durable yet, and the others must not go before it is.
+                if value > sidecar.bound || !stock.files.is_empty() {
                     let synced = blocking::sync_dir(&stock.directory);
                     synced.map_err(|error| unopened("sync", &stock.directory, error))?;
-                    remove_all(stock.files);
                 }
+                remove_all(stock.files);
                 Ok(Self::new(stock.directory, (generation, newest), value, sidecar))
             }
             refused => Err(refusal(stock.directory, refused)),

@@ -165,6 +165,32 @@ fn a_death_at_any_call_of_a_raise_leaves_no_less_than_was_durable() {
     });
 }
 
+/// World seed 974327520382: a start was told the length of a generation whose maker had died before its sync.
+#[test]
+fn what_a_start_has_found_is_durable_before_it_is_told() {
+    let mut unsynced = 0;
+    for value in [9, 18] {
+        for calls in 1..CALLS {
+            for seed in 0..8 {
+                let (world, node) = world(seed * CALLS + calls);
+                on_core(&world, node, || extend(&[3]));
+                world.crash_after_calls(node, calls, Crash::Process);
+                let ended = try_on_core(&world, node, move || async move {
+                    let (mut obelisk, _) = open().await.unwrap();
+                    obelisk.extend_to(value).await.unwrap();
+                });
+                world.crash(node, Crash::Process);
+                let told = on_core(&world, node, || async { open().await.unwrap().1 });
+                unsynced += usize::from(ended.is_none() && told > 3);
+                world.crash(node, Crash::Power);
+                let found = on_core(&world, node, || async { open().await.unwrap().1 });
+                assert_eq!(found, told, "asked for {value}, died at call {calls}");
+            }
+        }
+    }
+    assert!(unsynced > 0, "no death came before a sync");
+}
+
 #[test]
 fn a_failed_sync_poisons_and_the_next_opening_trusts_nothing_of_it() {
     for (seed, value) in (0..60).zip([9, 20].into_iter().cycle()) {

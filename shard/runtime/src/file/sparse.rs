@@ -90,7 +90,7 @@ impl SparseFile {
     }
 
     /// The length in bytes that it was found with or asked to have since. Durable if the last [`extend`](Self::extend)
-    /// succeeded; of a file that was just opened nobody knows.
+    /// or [`sync`](Self::sync) succeeded; of a file that was just opened nobody knows.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "the length is a number, not a content")]
     pub fn len(&self) -> u64 {
@@ -118,6 +118,15 @@ impl SparseFile {
         lengthened.map_err(|error| ExtendError::Refused(failed("lengthen", error)))?;
         self.len = len;
         self.file.sync_data().map_err(|error| ExtendError::Unsynced(failed("sync", error)))
+    }
+
+    /// Makes the length that it was found with durable: somebody else, or an earlier life, may have died before its sync.
+    /// For a thread that may wait.
+    ///
+    /// # Errors
+    /// If the sync failed; what is durable is then unknown.
+    pub fn sync(&mut self) -> Result<(), IoError> {
+        self.file.sync_data().map_err(|error| IoError::new("sync", Some(&self.path), error))
     }
 
     /// Bytes of the device that the file takes.
