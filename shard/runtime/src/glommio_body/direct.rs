@@ -13,8 +13,9 @@ use glommio::io::{DmaFile, OpenOptions};
 use rustix::fs::{FallocateFlags, OFlags};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -40,13 +41,11 @@ impl DirectFile {
     pub(crate) async fn open(path: &Path, create: bool) -> Result<Self, IoError> {
         let operation = if create { "create" } else { "open" };
         probe_device(path, create).await?;
-        let fail = |error| IoError::new(operation, Some(path), error_of(error));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(create);
-        let plain = options.dma_open(path).await.map_err(fail)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(flag_bits(OFlags::DSYNC));
-        match options.dma_open(path).await {
+        let fail = |error| IoError::new(operation, Some(path), error);
+        let named = path.to_owned();
+        let held = off_core(move || hold(&named, create)).await.map_err(fail)?;
+        let plain = open_held(&held, OFlags::empty()).await.map_err(fail)?;
+        match open_held(&held, OFlags::DSYNC).await {
             Ok(synced) => Ok(Self { plain, synced }),
             Err(error) => {
                 let closed = close(plain).await;
@@ -130,6 +129,29 @@ async fn close(file: DmaFile) -> io::Result<()> {
     file.close().await.map_err(error_of)
 }
 
+/// Opens a file as everybody does, to hold on to it whatever becomes of its name.
+fn hold(path: &Path, create: bool) -> io::Result<File> {
+    std::fs::OpenOptions::new().read(true).write(true).create_new(create).open(path)
+}
+
+/// Another handle of a file that is held open.
+///
+/// glommio opens a path and then asks that path again for its file system and its device, and panics if the first of
+/// these fails: so whoever opens a file while somebody else removes or renames it would end the core. The name below
+/// leads to the file itself for as long as it is held.
+async fn open_held(held: &File, flags: OFlags) -> io::Result<DmaFile> {
+    let name = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(flag_bits(flags));
+    match options.dma_open(&name).await.map_err(error_of) {
+        // Of a file that is there. What is not there must not be taken for the file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(io::Error::other("files are opened through /proc, and it is not there: mount it"))
+        }
+        result => result,
+    }
+}
+
 /// The system's error inside glommio's.
 pub(super) fn error_of(error: GlommioError<()>) -> io::Error {
     match error.raw_os_error() {
@@ -165,13 +187,10 @@ async fn probe_device(path: &Path, create: bool) -> Result<(), IoError> {
     let (written, removed) = (file.clone(), file.clone());
     let made = off_core(move || write_probe(&written)).await;
     let opened = match made {
-        Ok(()) => {
-            let opened = OpenOptions::new().read(true).write(true).dma_open(&file).await;
-            match opened {
-                Ok(probe) => probe.close().await.map_err(error_of),
-                Err(error) => Err(error_of(error)),
-            }
-        }
+        Ok(held) => match open_held(&held, OFlags::empty()).await {
+            Ok(probe) => close(probe).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     let gone = off_core(move || std::fs::remove_file(removed)).await;
@@ -201,10 +220,11 @@ fn is_out_of_room(error: &io::Error) -> bool {
     )
 }
 
-fn write_probe(path: &Path) -> io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+fn write_probe(path: &Path) -> io::Result<File> {
+    let mut file = hold(path, true)?;
     file.write_all(&[0x5a; PROBE_FILE_BYTES])?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 /// Runs `call` on the pool, a panic being an error.

@@ -6,7 +6,9 @@ use pyralog_runtime::buffer::{Buffer, BufferMut};
 use pyralog_runtime::file::{self, DirectFile, Sync};
 use pyralog_runtime::{spawn, yield_now};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use tempfile::TempDir;
 
@@ -158,6 +160,50 @@ fn length_follows_the_file_and_not_its_name() {
         file.set_len(10).await.unwrap();
         assert_eq!(file.len().unwrap(), 10);
         file.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_goes_while_it_is_opened_ends_nobody() {
+    // glommio asks the path for its file system once it has opened it, and panics if that is gone: at one of the steps
+    // below. Renamed or removed, whoever opens it has the file or hears that it is not there.
+    run_in(|dir| async move {
+        let (path, away) = (dir.join("a"), dir.join("b"));
+        for is_renamed in [false, true] {
+            let mut outcomes = [0, 0];
+            for goes_at in 0.. {
+                file::write_small_atomic(&path, pattern(4096, 1)).await.unwrap();
+                let mut polls = 0;
+                let mut opening = pin!(DirectFile::open(&path));
+                let opened = poll_fn(|context| {
+                    if polls == goes_at {
+                        let gone = if is_renamed {
+                            std::fs::rename(&path, &away)
+                        } else {
+                            std::fs::remove_file(&path)
+                        };
+                        gone.unwrap();
+                    }
+                    polls += 1;
+                    opening.as_mut().poll(context)
+                });
+                match opened.await {
+                    Ok(file) => {
+                        assert_eq!(*file.read(0, 4096).await.unwrap(), pattern(4096, 1));
+                        file.close().await.unwrap();
+                        outcomes[0] += 1;
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), IoErrorKind::NotFound, "{error}");
+                        outcomes[1] += 1;
+                    }
+                }
+                if polls <= goes_at {
+                    break;
+                }
+            }
+            assert!(outcomes[0] > 1 && outcomes[1] > 0, "opened, not there: {outcomes:?}");
+        }
     });
 }
 
