@@ -29,6 +29,12 @@ const DELETED: &str = "/data/tier";
 /// Bytes of a manifest that are read: more than one of a run ever has.
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
+/// Least time between two lies about the same object: whoever asks again at once hears the truth.
+const LIES_APART: Duration = Duration::from_secs(2);
+
+/// How long the truth takes that stands in for a lie.
+const TRUTH_TAKES: Duration = Duration::from_millis(1);
+
 thread_local! {
     /// The store of the world that this thread runs: what makes a core takes nothing along but what may change threads.
     static STORE: RefCell<Option<MemoryStore>> = const { RefCell::new(None) };
@@ -64,6 +70,8 @@ struct Shared {
     /// Until when a call of a step is under way.
     under_way: RefCell<BTreeMap<Step, Duration>>,
     struck: RefCell<BTreeMap<&'static str, u64>>,
+    /// The objects that it lied about, and when it may again.
+    lied: RefCell<BTreeMap<String, Duration>>,
 }
 
 impl Store {
@@ -79,6 +87,7 @@ impl Store {
             is_deadly: Cell::default(),
             under_way: RefCell::default(),
             struck: RefCell::default(),
+            lied: RefCell::default(),
         });
         let (memory, deciding) = (MemoryStore::new(), Rc::clone(&shared));
         memory.set_faults(move |_, operation, key| deciding.fate(operation, key));
@@ -260,7 +269,10 @@ impl Shared {
         if now < self.away_until.get() {
             return Fate::Fails(RemoteErrorKind::Away);
         }
-        let (fate, name) = self.draw();
+        let (fate, name) = match self.draw() {
+            (Fate::Lies, _) if !self.may_lie(key, now) => (Fate::Late(TRUTH_TAKES), None),
+            drawn => drawn,
+        };
         if let Some(name) = name {
             note(format!("the object store, {} {key}: {name}", operation.name()));
             self.count(name);
@@ -273,6 +285,16 @@ impl Shared {
             *known = (*known).max(now + *until);
         }
         fate
+    }
+
+    /// Whether it may lie about an object: what it says twice in a row is what the server has to believe.
+    fn may_lie(&self, key: &str, now: Duration) -> bool {
+        let mut lied = self.lied.borrow_mut();
+        let may = lied.get(key).is_none_or(|again| *again <= now);
+        if may {
+            lied.insert(key.to_owned(), now + LIES_APART);
+        }
+        may
     }
 
     fn draw(&self) -> (Fate, Option<&'static str>) {

@@ -331,9 +331,9 @@ impl Reader {
             return; // Nothing is from the time that is waited for.
         }
         // Where reading at a time begins, the first record that came says; what came before it in
-        // the same answer was not asked for.
+        // the same answer was not asked for. Nor is what lies below the low watermark: the batch that holds it may begin there.
         let start = handed.as_ref().map_or(fetched.first_offset, |offsets| offsets.start);
-        let from = asked.offset().unwrap_or(start);
+        let from = asked.offset().unwrap_or_else(|| start.max(fetched.low));
         // An answer may be cut short: where the end of reading was fixed, or where a batch arrived
         // damaged.
         let mut next = fetched.next_offset;
