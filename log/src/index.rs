@@ -144,6 +144,13 @@ impl Index {
         self.entries.get(after).copied()
     }
 
+    /// The last entry before `position`.
+    #[must_use]
+    pub fn entry_before(&self, position: FilePosition) -> Option<Entry> {
+        let from = self.entries.partition_point(|entry| entry.position < position);
+        from.checked_sub(1).map(|at| self.entries[at])
+    }
+
     /// Forgets every batch at or above `offset`, which ends at `position` from now on.
     ///
     /// The largest create time stays: too large only makes a search by time look once in vain.

@@ -19,9 +19,7 @@ use pyralog_runtime::channel::Event;
 use pyralog_runtime::time::{self, Monotonic};
 
 use crate::ids::{LogId, PartitionId};
-use crate::limits::{
-    REMOTE_BLOCK_BYTES, REMOTE_READ_WAIT, REMOTE_WAIT, TIER_PAUSE_MAX, TIER_PAUSE_MIN,
-};
+use crate::limits::{REMOTE_READ_WAIT, REMOTE_WAIT, TIER_PAUSE_MAX, TIER_PAUSE_MIN};
 use crate::remote::{Operation, RemoteError, RemoteErrorKind, RemoteObject, RemoteStore};
 use cache::{Block, BlockKey, Cache};
 pub(crate) use name::ObjectName;
@@ -221,7 +219,7 @@ impl Tier {
     }
 
     /// A block of an object, from memory or the store; whoever else wants it at the same time gets the same.
-    async fn block(&self, key: BlockKey, (name, bytes): (&str, u64)) -> Result<Block, RemoteError> {
+    async fn block(&self, key: BlockKey, name: &str) -> Result<Block, RemoteError> {
         let shared = &*self.shared;
         loop {
             let found = shared.cache.borrow_mut().find(key);
@@ -236,10 +234,7 @@ impl Tier {
         shared.coming.borrow_mut().insert(key, Rc::default());
         let fetching = Fetching { tier: self, key };
         self.count(|stats| stats.cache_misses += 1);
-        let start = key.block * REMOTE_BLOCK_BYTES as u64;
-        let end = bytes.min(start + REMOTE_BLOCK_BYTES as u64);
-        let bytes = self.get(name, start..end).await?;
-        let block = Block::new(bytes);
+        let block = Block::new(self.get(name, key.start..key.end).await?);
         shared.cache.borrow_mut().keep(key, Block::clone(&block));
         drop(fetching);
         Ok(block)

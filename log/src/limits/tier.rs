@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Limit, READ_BYTES_MAX};
 
-/// Unit in which objects are read and cached.
+/// Unit in which objects are read and cached, give or take the batch that begins there.
 ///
 /// 1 MiB: a store that answers after 30 ms then gives 33 MB/s per read in flight, and a point read fetches a thousandth of
 /// the default segment.
@@ -22,7 +22,7 @@ pub const TIER_CACHE_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// Least memory of a core for blocks of objects.
 ///
-/// 4 MiB: a read of the largest batch takes three of its blocks, and the next one begins in the last.
+/// 4 MiB: two of the longest blocks, of which a batch may need both.
 pub const TIER_CACHE_BYTES_MIN: u64 = 4 << 20;
 
 /// Time in which a store answers one call of a core; what takes longer counts as away.
@@ -63,7 +63,7 @@ pub(super) const fn tier_limits() -> [Limit; 10] {
         limit("REMOTE_BLOCK_BYTES", REMOTE_BLOCK_BYTES as u64, "bytes", "a thousandth of a segment, 33 MB/s at 30 ms"),
         limit("REMOTE_AHEAD_BLOCKS", REMOTE_AHEAD_BLOCKS, "blocks", "300 MB/s at 30 ms"),
         limit("TIER_CACHE_BYTES_DEFAULT", TIER_CACHE_BYTES_DEFAULT, "bytes", "the read-ahead of four readers, twice"),
-        limit("TIER_CACHE_BYTES_MIN", TIER_CACHE_BYTES_MIN, "bytes", "the blocks of the largest batch"),
+        limit("TIER_CACHE_BYTES_MIN", TIER_CACHE_BYTES_MIN, "bytes", "two of the longest blocks"),
         limit("REMOTE_WAIT", REMOTE_WAIT.as_secs(), "seconds", "longer than the store's client tries by itself"),
         limit("REMOTE_READ_WAIT", REMOTE_READ_WAIT.as_secs(), "seconds", "a block at 100 KB/s, and clients still wait"),
         limit("TIER_PAUSE_MIN", TIER_PAUSE_MIN.as_secs(), "seconds", "what a hiccup of the store costs"),

@@ -269,10 +269,10 @@ impl Run<'_> {
         let low = self.shell.machine.borrow().watermarks().low;
         let mut next = closed.base.max(from).max(low);
         while next < closed.end {
-            let Some((bytes, offsets)) = self.read(closed, next).await? else {
+            let Some((slices, offsets)) = self.read(closed, next).await? else {
                 return Ok(Ended::Stopped);
             };
-            for batch in Items::new(&bytes).batches() {
+            for batch in slices.iter().flat_map(|slice| Items::new(slice).batches()) {
                 let batch = batch.map_err(SegmentWriteError::from)?;
                 let rows = self.decoder.rows(&batch).ok();
                 if show(&batch, rows.as_ref())?.is_break() {
@@ -290,7 +290,7 @@ impl Run<'_> {
         &self,
         closed: &Closed,
         from: Offset,
-    ) -> Result<Option<(Slice, Range<Offset>)>, CompactError> {
+    ) -> Result<Option<(Vec<Slice>, Range<Offset>)>, CompactError> {
         if self.shell.machine.borrow().phase() != Phase::Open {
             return Ok(None);
         }
@@ -301,9 +301,10 @@ impl Run<'_> {
         if !self.shell.has(closed) {
             return Ok(None);
         }
-        let (bytes, offsets) = read?;
-        self.shell.compaction.borrow_mut().stats.read_bytes += bytes.len() as u64;
-        Ok(Some((bytes, offsets)))
+        let (slices, offsets) = read?;
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.shell.compaction.borrow_mut().stats.read_bytes += bytes as u64;
+        Ok(Some((slices, offsets)))
     }
 
     /// Goes through neighbours that become one segment; alone and with nothing to remove, a segment stays as it is.
@@ -375,10 +376,10 @@ impl Run<'_> {
             let low = self.shell.machine.borrow().watermarks().low;
             let mut next = closed.base.max(low);
             while next < closed.end {
-                let Some((bytes, offsets)) = self.read(closed, next).await? else {
+                let Some((slices, offsets)) = self.read(closed, next).await? else {
                     return Ok(None);
                 };
-                for batch in Items::new(&bytes).batches() {
+                for batch in slices.iter().flat_map(|slice| Items::new(slice).batches()) {
                     let batch = batch.map_err(SegmentWriteError::from)?;
                     self.write_batch(&batch, (sift, last), &mut writer).await?;
                     yield_if_needed().await;

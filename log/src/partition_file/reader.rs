@@ -1,13 +1,13 @@
 //! Reads: from the tail without copying, else from the segment files.
 
+mod source;
+
 use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
 
 use pyralog_runtime::buffer::Slice;
 use pyralog_runtime::file::{self, DirectFile};
-use pyralog_runtime::{time, yield_if_needed};
 
 use super::{Files, OpenSegments, Partition, Shell};
 use crate::ids::{Offset, Timestamp};
@@ -22,56 +22,14 @@ use crate::recovery_file::{Window, read_index};
 use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name, segment_name};
 use crate::segment_file::SegmentFile;
 use crate::tier::RemoteFile;
-
-/// So short a sleep ends after the core has looked at its rings once.
-const RINGS_TURN: Duration = Duration::from_micros(1);
+pub(super) use source::OpenSegment;
+use source::{Gone, Handle, Source};
 
 /// Least bytes of one read of a file: an interval of the index.
 const READ_BYTES_MIN: usize = 64 << 10;
 
 /// Places where readers stopped, at which they probably go on.
 const CURSORS_MAX: usize = 16;
-
-/// A closed segment that readers have open.
-#[derive(Debug)]
-pub(super) struct OpenSegment {
-    handle: Handle,
-    index: Index,
-}
-
-#[derive(Debug)]
-enum Handle {
-    /// Opened for readers.
-    Own(Box<DirectFile>),
-    /// The writer's, from before it rolled.
-    Writers(Rc<SegmentFile>),
-    /// In the object store.
-    Remote(RemoteFile),
-}
-
-impl OpenSegment {
-    pub(super) const fn index(&self) -> &Index {
-        &self.index
-    }
-
-    /// It, if it is in the object store.
-    const fn remote(&self) -> Option<&RemoteFile> {
-        match &self.handle {
-            Handle::Remote(remote) => Some(remote),
-            Handle::Own(_) | Handle::Writers(_) => None,
-        }
-    }
-}
-
-impl Handle {
-    async fn read(&self, position: u64, len: usize) -> Result<Slice, ReadError> {
-        match self {
-            Self::Own(file) => Ok(file.read(position, len).await?),
-            Self::Writers(segment) => Ok(segment.file().read(position, len).await?),
-            Self::Remote(remote) => Ok(remote.read(position, len).await?),
-        }
-    }
-}
 
 /// What readers share: open segments, most recent last, and where they stopped.
 #[derive(Debug, Default)]
@@ -100,42 +58,6 @@ impl Drop for Reading<'_> {
         let mut reading = self.readers.reading.borrow_mut();
         if let Some(at) = reading.iter().position(|segment| *segment == self.segment) {
             reading.swap_remove(at);
-        }
-    }
-}
-
-/// The file that a plan reads.
-enum Source {
-    Head(Rc<SegmentFile>),
-    Closed(Rc<OpenSegment>),
-}
-
-impl Source {
-    async fn read(&self, position: u64, len: usize) -> Result<Slice, ReadError> {
-        match self {
-            Self::Head(head) => Ok(head.file().read(position, len).await?),
-            Self::Closed(segment) => segment.handle.read(position, len).await,
-        }
-    }
-
-    /// It, if it is in the object store.
-    fn remote(&self) -> Option<&RemoteFile> {
-        match self {
-            Self::Head(_) => None,
-            Self::Closed(segment) => segment.remote(),
-        }
-    }
-
-    /// What it brought is not what belongs there. True if reading again may bring something else: once past the memory for
-    /// blocks, of what is in the object store.
-    fn may_be_better(&self, is_again: &mut bool) -> bool {
-        match self.remote() {
-            Some(remote) if !std::mem::replace(is_again, true) => {
-                remote.note_unsound();
-                remote.forget();
-                true
-            }
-            _ => false,
         }
     }
 }
@@ -180,8 +102,8 @@ impl Partition {
                     // The segment went while it was read, or was replaced: the offset is elsewhere, or gone.
                     return Box::pin(self.read_telling(from, bytes_max, tell)).await;
                 }
-                let (slice, offsets) = read?;
-                slices.push(slice);
+                let (pieces, offsets) = read?;
+                slices = pieces;
                 (offsets.start, offsets.end, true)
             }
         };
@@ -234,7 +156,7 @@ impl Shell {
         files: &Files,
         plan: &FilePlan,
         (bytes_max, tell): (usize, Option<&dyn Fn(Offset) -> bool>),
-    ) -> Result<(Slice, Range<Offset>), ReadError> {
+    ) -> Result<(Vec<Slice>, Range<Offset>), ReadError> {
         let _reading = files.readers.reading(plan.segment);
         let (source, start) = self.open_source(files, plan).await?;
         // To open it an index may have been made, and damage found.
@@ -245,17 +167,16 @@ impl Shell {
         let mut is_again = false;
         loop {
             let mut walk = Walk::new(plan, start, Target::Offset(bytes_max), known.clone());
-            let (bytes, walked) = walk_file(&source, &mut walk, (len, tell)).await?;
-            let (at, end) = match walked {
-                Walked::Found { bytes: range, offsets, end } => {
+            let (at, end) = match source.walk(&mut walk, (len, tell)).await? {
+                Gone::Found { slices, offsets, end } => {
                     let (segment, offset) = (plan.segment, offsets.end);
                     if self.machine.borrow().has(plan) {
                         files.readers.remember(Cursor { segment, offset, position: end });
                     }
-                    return Ok((bytes.slice(range), offsets));
+                    return Ok((slices, offsets));
                 }
-                Walked::Damaged(at, end) => (at, end),
-                Walked::Nothing | Walked::Need(..) => (start, None),
+                Gone::Stopped(Walked::Damaged(at, end)) => (at, end),
+                Gone::Stopped(_) => (start, None),
             };
             if !source.may_be_better(&mut is_again) {
                 return Err(self.damaged(&source, plan, (at, end)));
@@ -271,7 +192,7 @@ impl Shell {
     ) -> Result<(Source, Start), ReadError> {
         if let Some(closed) = &plan.closed {
             let segment = self.open_closed(files, closed).await?;
-            let start = segment.index.start_of(plan.from);
+            let start = segment.index().start_of(plan.from);
             Ok((Source::Closed(segment), start))
         } else {
             let beginning = Start { position: FilePosition::STREAM_START, offset: plan.segment };
@@ -302,7 +223,7 @@ impl Shell {
             Handle::Own(Box::new(file))
         };
         let index = self.index_of(files, &handle, closed).await?;
-        let segment = Rc::new(OpenSegment { handle, index });
+        let segment = Rc::new(OpenSegment::new(handle, index));
         if self.has(closed) {
             files.readers.keep(closed.base, Rc::clone(&segment));
         }
@@ -411,7 +332,7 @@ impl Shell {
         }
         let after = match source {
             Source::Head(_) => machine.head().index.entry_after(at.position),
-            Source::Closed(segment) => segment.index.entry_after(at.position),
+            Source::Closed(segment) => segment.index().entry_after(at.position),
         };
         let after = after.filter(|entry| entry.offset <= plan.limit).map(|entry| entry.start());
         let from = at.offset.max(plan.from);
@@ -460,20 +381,21 @@ impl Shell {
         let (source, _) = self.open_source(files, plan).await?;
         let entry = match &source {
             Source::Head(_) => self.machine.borrow().head().index.entry_of_time(time),
-            Source::Closed(segment) => segment.index.entry_of_time(time),
+            Source::Closed(segment) => segment.index().entry_of_time(time),
         };
         let Some(entry) = entry.filter(|entry| entry.offset < plan.limit) else { return Ok(None) };
         let known = self.known(files, &source, plan);
         let mut is_again = false;
         loop {
             let mut walk = Walk::new(plan, entry.start(), Target::Time(time), known.clone());
-            match walk_file(&source, &mut walk, (READ_BYTES_MAX, None)).await?.1 {
-                Walked::Found { offsets, .. } => return Ok(Some(offsets.start)),
-                Walked::Damaged(at, end) if !source.may_be_better(&mut is_again) => {
-                    return Err(self.damaged(&source, plan, (at, end)));
+            match source.walk(&mut walk, (READ_BYTES_MAX, None)).await? {
+                Gone::Found { offsets, .. } => return Ok(Some(offsets.start)),
+                Gone::Stopped(Walked::Damaged(at, end)) => {
+                    if !source.may_be_better(&mut is_again) {
+                        return Err(self.damaged(&source, plan, (at, end)));
+                    }
                 }
-                Walked::Damaged(..) => {}
-                Walked::Nothing | Walked::Need(..) => return Ok(None),
+                Gone::Stopped(_) => return Ok(None),
             }
         }
     }
@@ -493,33 +415,6 @@ pub(super) async fn is_of_generation(
 fn covers(index: &Index, closed: &Closed) -> bool {
     let missing = closed.end_position.since(index.end_position());
     missing <= crate::limits::INDEX_INTERVAL_BYTES || index.end_offset() == closed.end
-}
-
-/// Reads and walks until the walk is decided. Returns the bytes of the last read. `tell` hears where
-/// they will end before their checksums are verified.
-async fn walk_file(
-    source: &Source,
-    walk: &mut Walk,
-    (len, tell): (usize, Option<&dyn Fn(Offset) -> bool>),
-) -> Result<(Slice, Walked), ReadError> {
-    let mut wanted = len;
-    loop {
-        let bytes = source.read(walk.position().get(), wanted).await?;
-        let at_end = bytes.len() < wanted;
-        if let Some(tell) = tell
-            && let Some(end) = walk.reach(&bytes, at_end)
-            && tell(end)
-        {
-            // What was begun is not with the kernel before the core next looks at its rings, and
-            // verifying keeps the core for a millisecond.
-            time::sleep(RINGS_TURN).await;
-        }
-        match walk.step(&bytes, at_end) {
-            Walked::Need(_, needed) => wanted = needed.max(len),
-            walked => return Ok((bytes, walked)),
-        }
-        yield_if_needed().await;
-    }
 }
 
 impl Readers {
@@ -556,7 +451,7 @@ impl Readers {
         file: Rc<SegmentFile>,
         index: Index,
     ) -> Rc<OpenSegment> {
-        let segment = Rc::new(OpenSegment { handle: Handle::Writers(file), index });
+        let segment = Rc::new(OpenSegment::new(Handle::Writers(file), index));
         self.keep(base, Rc::clone(&segment));
         segment
     }

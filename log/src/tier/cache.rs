@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// The bytes of a block, as they came: a read copies what it wants of them, once.
+/// The bytes of a block, as they came: readers get parts of them, and may hold them for longer than the cache does.
 pub(super) type Block = Rc<Vec<u8>>;
 
-/// Names a block: the segment by its generation, and the number of the block in the object.
+/// Names a block: the segment by its generation, and which bytes of the object it has. Blocks that were cut in other ways
+/// have other names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BlockKey {
     pub(super) generation: u64,
-    pub(super) block: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
 }
 
 /// The blocks. Invariant: `held` is the length of all of them, and at most `most` unless there is one alone.
@@ -37,8 +39,8 @@ impl Cache {
         self.most
     }
 
-    pub(super) fn has(&self, key: BlockKey) -> bool {
-        self.blocks.contains_key(&key)
+    pub(super) fn has(&self, key: &BlockKey) -> bool {
+        self.blocks.contains_key(key)
     }
 
     pub(super) fn find(&mut self, key: BlockKey) -> Option<Block> {
@@ -66,7 +68,7 @@ impl Cache {
 
     /// Lets go of the blocks of a segment.
     pub(super) fn forget(&mut self, generation: u64) {
-        let of = |block| BlockKey { generation, block };
+        let of = |place| BlockKey { generation, start: place, end: place };
         let keys: Vec<_> = self.blocks.range(of(0)..=of(u64::MAX)).map(|(key, _)| *key).collect();
         for key in keys {
             self.drop_block(key);
@@ -89,8 +91,8 @@ mod tests {
         Rc::new(vec![7; len])
     }
 
-    const fn key(generation: u64, block: u64) -> BlockKey {
-        BlockKey { generation, block }
+    const fn key(generation: u64, start: u64) -> BlockKey {
+        BlockKey { generation, start, end: start + 1 }
     }
 
     #[test]
@@ -101,12 +103,12 @@ mod tests {
         }
         assert!(cache.find(key(1, 0)).is_some());
         cache.keep(key(2, 0), block(100));
-        let has = [key(1, 0), key(1, 1), key(1, 2), key(2, 0)].map(|key| cache.has(key));
+        let has = [key(1, 0), key(1, 1), key(1, 2), key(2, 0)].map(|key| cache.has(&key));
         assert_eq!((has, cache.held()), ([true, false, true, true], 300));
         cache.keep(key(2, 0), block(40));
         assert_eq!(cache.held(), 240, "kept again is kept once");
         cache.forget(1);
-        let has = [key(1, 0), key(1, 2), key(2, 0)].map(|key| cache.has(key));
+        let has = [key(1, 0), key(1, 2), key(2, 0)].map(|key| cache.has(&key));
         assert_eq!((has, cache.held()), ([false, false, true], 40));
         cache.keep(key(3, 0), block(1000));
         assert_eq!(cache.held(), 1000, "one alone may be larger");

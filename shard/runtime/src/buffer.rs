@@ -2,8 +2,8 @@
 //!
 //! A [`BufferMut`] is filled by one owner; [`BufferMut::freeze`] makes it a [`Buffer`], which never
 //! changes again, so the same memory can be in flight to the disk, be sent to a socket and serve a
-//! reader, without a copy. A [`Slice`] is a part of a buffer, or what a read of a file brought, and
-//! keeps the memory alive. Memory comes from the core's registered region (`buffer_bytes` of the
+//! reader, without a copy. A [`Slice`] is a part of a buffer, what a read of a file brought, or a part of bytes that
+//! came from elsewhere, and keeps the memory alive. Memory comes from the core's registered region (`buffer_bytes` of the
 //! machine's configuration) and goes back when the last reference is dropped; when the region is
 //! used up, from the heap. All of it belongs to one core.
 
@@ -206,6 +206,7 @@ enum Keeper {
     Nothing,
     Buffer(Buffer),
     Read(ReadBytes, Rc<Charge>),
+    Shared(Rc<Vec<u8>>, Rc<Charge>),
 }
 
 impl Slice {
@@ -227,6 +228,19 @@ impl Slice {
         Self { keeper: self.keeper.clone(), range: start + range.start..start + range.end }
     }
 
+    /// The part `range` of bytes that somebody else holds, too, such as a cache. The part counts as in use while it lives; that
+    /// all of them stay with it is for whoever shares them to bound. They start at any address.
+    ///
+    /// # Panics
+    /// If `range` is not within the bytes.
+    #[must_use]
+    pub fn of_shared(bytes: Rc<Vec<u8>>, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end, "{range:?} runs backwards");
+        assert!(range.end <= bytes.len(), "{range:?} of {}", bytes.len());
+        let charge = Rc::new(Charge::new(rounded(range.len())));
+        Self { keeper: Keeper::Shared(bytes, charge), range }
+    }
+
     /// What a read brought, of which `range` was asked for.
     pub(crate) fn of_read(bytes: ReadBytes, range: Range<usize>) -> Self {
         assert!(range.end <= bytes.bytes().len(), "{range:?} of {}", bytes.bytes().len());
@@ -243,6 +257,7 @@ impl Deref for Slice {
             Keeper::Nothing => &[],
             Keeper::Buffer(buffer) => &buffer[self.range.clone()],
             Keeper::Read(bytes, _charge) => &bytes.bytes()[self.range.clone()],
+            Keeper::Shared(bytes, _charge) => &bytes[self.range.clone()],
         }
     }
 }

@@ -4,8 +4,8 @@ use super::harness::{Bench, on_core};
 use super::keys::{key, keyed, latest};
 use super::simulated::{append_until, record};
 use super::*;
-use crate::batch::Codec;
-use crate::limits::{ORPHAN_AGE_MIN, REMOTE_BLOCK_BYTES};
+use crate::batch::{Codec, Items};
+use crate::limits::{FETCH_READ_BYTES_MAX, ORPHAN_AGE_MIN, REMOTE_BLOCK_BYTES};
 use crate::pace::Pace;
 use crate::remote::memory::{Fate, MemoryStore};
 use crate::remote::{Operation, RemoteErrorKind};
@@ -210,6 +210,76 @@ fn whoever_goes_on_finds_the_next_blocks_on_their_way() {
         let one_by_one = latency * u32::try_from(gets).unwrap();
         assert!(took < one_by_one / 2, "{took:?} for {gets} gets of {latency:?}");
         assert!(tier.stats().cache_hits > 10, "{:?}", tier.stats());
+        partition.close().await;
+    });
+}
+
+#[test]
+fn readers_get_what_lies_in_memory_and_nothing_is_fetched_twice_or_copied() {
+    on_core(async |bench: Bench| {
+        let (bench, store) = (tiered(&bench, 1), MemoryStore::new());
+        let bench = bench.place("large", |config| config.segment_bytes = 24 << 20);
+        let tier = tier_of(&store);
+        let (partition, _) = bench.open_in(&tier).await;
+        // Of all lengths up to more than a block.
+        let len = |offset: u64| 64 << (offset % 15);
+        let mut last = 0;
+        while partition.tier_use().waiting == 0 {
+            let batch = unsealed(last, len(last), 1, None);
+            bench.append(&partition, &batch, Durability::Synced).await.unwrap();
+            last += 1;
+        }
+        settle(&partition).await.unwrap();
+        let (held, before) = (partition.tier_use(), store.stats().read_bytes);
+        assert_eq!(held.remote_only, 1);
+        let end = partition.shell.machine.borrow().closed()[0].end;
+        let read_all = async || {
+            let (mut next, mut places, mut records) = (Offset::ZERO, Vec::new(), 0);
+            while next < end {
+                let read = partition.read(next, FETCH_READ_BYTES_MAX).await.unwrap();
+                places.extend(read.slices.iter().map(|slice| (slice.as_ptr().addr(), slice.len())));
+                for slice in &read.slices {
+                    for batch in Items::new(slice).batches() {
+                        records += batch.unwrap().header().record_count;
+                    }
+                }
+                next = read.next_offset;
+            }
+            (places, records)
+        };
+        let (places, records) = read_all().await;
+        assert_eq!(u64::from(records), end.get());
+        assert!(places.len() >= 16, "a slice of each block: {}", places.len());
+        let fetched = store.stats().read_bytes - before;
+        let most = held.remote_only_bytes + 64 * (places.len() as u64 + 1);
+        assert!(fetched <= most, "{fetched} of {}", held.remote_only_bytes);
+        assert_eq!(read_all().await.0, places, "the same bytes of the same memory");
+        assert_eq!(store.stats().read_bytes - before, fetched);
+        partition.close().await;
+    });
+}
+
+#[test]
+fn a_batch_that_is_longer_than_its_blocks_is_put_together() {
+    on_core(async |bench: Bench| {
+        let (bench, store) = (tiered(&bench, 1), MemoryStore::new());
+        let bench = bench.place("large", |config| config.segment_bytes = 24 << 20);
+        let (partition, _) = bench.open_in(&tier_of(&store)).await;
+        let mut last = 0;
+        while partition.tier_use().waiting == 0 {
+            let len = if last % 2 == 0 { 5 << 20 } else { 100 };
+            let batch = unsealed(last, len, 1, None);
+            bench.append(&partition, &batch, Durability::Synced).await.unwrap();
+            last += 1;
+        }
+        settle(&partition).await.unwrap();
+        for (from, bytes_max) in (0..4).flat_map(|from| [(from, 1), (from, FETCH_READ_BYTES_MAX)]) {
+            let read = partition.read(Offset::new(from), bytes_max).await.unwrap();
+            assert_eq!(read.first_offset.get(), from);
+            let first = Items::new(&read.slices[0]).batches().next().unwrap().unwrap();
+            let len = if from % 2 == 0 { 5 << 20 } else { 100 };
+            assert!(first.verify().is_ok() && first.bytes().len() > len);
+        }
         partition.close().await;
     });
 }
