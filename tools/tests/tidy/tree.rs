@@ -15,7 +15,7 @@ impl File {
     }
 }
 
-/// Folders that hold no sources of ours.
+/// What holds no sources of ours. `.git` is a folder, or in a worktree a file that names one.
 const SKIPPED: [&str; 3] = [".git", "target", ".tmp"];
 
 /// The root of the repository.
@@ -43,7 +43,10 @@ fn visit(root: &Path, folder: &Path, files: &mut Vec<File>) {
         let entry = entry.unwrap();
         let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
         let kind = entry.file_type().unwrap();
-        if kind.is_dir() && !SKIPPED.contains(&name.as_str()) {
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
+        if kind.is_dir() {
             visit(root, &path, files);
         } else if kind.is_file() {
             // What is not UTF-8 is no source.

@@ -2,7 +2,7 @@
 
 use super::harness::{Bench, on_core};
 use super::keys::{key, keyed, latest};
-use super::simulated::{append_until, record};
+use super::simulated::{Host, append_until, record};
 use super::*;
 use crate::batch::{Codec, Items};
 use crate::limits::{FETCH_READ_BYTES_MAX, ORPHAN_AGE_MIN, REMOTE_BLOCK_BYTES};
@@ -185,7 +185,9 @@ fn a_point_read_fetches_far_less_than_a_twentieth_of_a_segment() {
 
 #[test]
 fn whoever_goes_on_finds_the_next_blocks_on_their_way() {
-    on_core(async |bench: Bench| {
+    // In the time of a simulated world, which goes on only while somebody waits for the store.
+    let host = Host::new(21);
+    assert!(host.live(|bench, _| async move {
         let (bench, store) = (tiered(&bench, 1), MemoryStore::new());
         let bench = bench.place("large", |config| config.segment_bytes = 24 << 20);
         let tier = tier_of(&store);
@@ -211,7 +213,7 @@ fn whoever_goes_on_finds_the_next_blocks_on_their_way() {
         assert!(took < one_by_one / 2, "{took:?} for {gets} gets of {latency:?}");
         assert!(tier.stats().cache_hits > 10, "{:?}", tier.stats());
         partition.close().await;
-    });
+    }));
 }
 
 #[test]
