@@ -402,6 +402,10 @@ impl Shell {
             changed.await;
         }
         self.background.close().await;
+        if let Some(files) = &self.files {
+            // Whoever opens or deletes the directory next shall have the last word.
+            files.manifest.settle().await;
+        }
     }
 
     /// Delivers answers and wakes who waits for the watermarks.

@@ -2,17 +2,19 @@
 
 use std::cell::{Ref, RefCell};
 use std::path::PathBuf;
+use std::rc::Rc;
 
-use pyralog_runtime::{IoError, file};
+use pyralog_runtime::channel::oneshot;
+use pyralog_runtime::{IoError, file, spawn_durable};
 
 use super::turns::Turns;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 
-/// The manifest of a partition on its core. What it shows is on disk; a change that failed or was dropped
-/// midway may be too, and counts only if it is made again or a recovery finds it.
+/// The manifest of a partition on its core. What it shows is on disk; a change that failed may be too, and counts
+/// only if it is made again or a recovery finds it.
 pub(crate) struct Keeper {
     path: PathBuf,
-    manifest: RefCell<Manifest>,
+    manifest: Rc<RefCell<Manifest>>,
     turns: Turns,
 }
 
@@ -20,7 +22,7 @@ impl Keeper {
     /// Of the partition in `dir`, whose manifest is this.
     pub(super) fn new(dir: &std::path::Path, manifest: Manifest) -> Self {
         let path = dir.join(MANIFEST_NAME);
-        Self { path, manifest: RefCell::new(manifest), turns: Turns::default() }
+        Self { path, manifest: Rc::new(RefCell::new(manifest)), turns: Turns::default() }
     }
 
     /// What it says. Not to be held across an `await`.
@@ -29,7 +31,8 @@ impl Keeper {
     }
 
     /// Changes it, after the changes that others have begun. Durable when it resolves. `change` must be
-    /// content with whatever they made of it.
+    /// content with whatever they made of it. Dropped midway, it is not changed, or will be: what is being written is
+    /// written to its end before the next turn, lest it overtake what is written then.
     ///
     /// # Errors
     /// If it cannot be written; then it says what it said, until the partition is opened again.
@@ -46,11 +49,27 @@ impl Keeper {
         let made = change(&mut next);
         assert!(before.low <= next.low, "the low watermark goes back to {}", next.low);
         assert_eq!(next.check(), Ok(()), "a manifest that contradicts itself");
-        if next != before {
-            file::write_small_atomic(&self.path, next.encode()).await?;
-            self.manifest.replace(next);
+        if next == before {
+            return Ok(made);
         }
-        drop(turn);
+        let (answer, answered) = oneshot();
+        let (path, manifest) = (self.path.clone(), Rc::clone(&self.manifest));
+        // `settle` waits for it.
+        spawn_durable("manifest", async move {
+            let written = file::write_small_atomic(&path, next.encode()).await;
+            if written.is_ok() {
+                manifest.replace(next);
+            }
+            drop(turn);
+            answer.send(written).ok(); // Err: whoever asked went away.
+        })
+        .detach();
+        answered.await.expect("the task that writes answers before it ends")?;
         Ok(made)
+    }
+
+    /// Resolves when nothing of what was begun is still being written.
+    pub(super) async fn settle(&self) {
+        drop(self.turns.take().await);
     }
 }
