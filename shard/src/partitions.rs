@@ -405,7 +405,11 @@ impl Shard {
         let changes = Changes { durability, segment_bytes, memory, life, tiering };
         for owned in self.partitions.of_log(entry.id) {
             if let State::Open(partition) = &owned.state {
-                owned.config.set(entry.config);
+                let before = owned.config.replace(entry.config).compaction;
+                if before != entry.config.compaction {
+                    // A run may take hours. If it is still wanted, the next one goes by what was altered.
+                    partition.stop_compaction();
+                }
                 partition.index_keys(entry.config.key_index);
                 if let Err(error) = partition.alter(changes).await {
                     let place = format!("log {} partition {}", entry.name, owned.partition);

@@ -97,6 +97,8 @@ pub(super) struct Memory {
     /// How far it has come, once the file was read.
     progress: Option<Progress>,
     stats: CompactionStats,
+    /// How often it was stopped.
+    stops: u64,
 }
 
 /// One run. All of it may be dropped at any await but for a swap.
@@ -105,6 +107,8 @@ struct Run<'a> {
     files: &'a Files,
     policy: &'a Policy,
     pace: &'a Pace,
+    /// [`Memory::stops`] when it began.
+    stops: u64,
     decoder: Decoder,
     thinner: Thinner,
     /// A batch on its way to the new segment.
@@ -115,7 +119,7 @@ struct Run<'a> {
 enum Ended {
     /// It was gone through.
     Through,
-    /// Its segments went meanwhile, or the partition closes: enough for now.
+    /// Its segments went meanwhile, or it was stopped, or the partition closes: enough for now.
     Stopped,
 }
 
@@ -130,12 +134,20 @@ impl Partition {
         let shell = &*self.shell;
         let Some(files) = &shell.files else { return Ok(()) };
         let Some(pass) = shell.background.enter() else { return Ok(()) };
+        let stops = shell.compaction.borrow().stops;
         let _turn = files.compacting.take().await;
         let (decoder, thinner) = (Decoder::new(), Thinner::default());
-        let mut run = Run { shell, files, policy, pace, decoder, thinner, batch: Vec::new() };
+        let mut run =
+            Run { shell, files, policy, pace, stops, decoder, thinner, batch: Vec::new() };
         let outcome = run.all_passes().await;
         drop(pass);
         outcome
+    }
+
+    /// Has the run under way end before its next read, because compaction was switched off or altered. A swap that was begun
+    /// is ended, and what was swapped before stays so.
+    pub fn stop_compaction(&self) {
+        self.shell.compaction.borrow_mut().stops += 1;
     }
 
     /// What compaction has done.
@@ -148,8 +160,7 @@ impl Partition {
 impl Run<'_> {
     /// Goes on until nothing is dirty, or it is not worth it.
     async fn all_passes(&mut self) -> Result<(), CompactError> {
-        self.shell.finish_swap(self.files).await?;
-        segment_file::remove_if_there(&self.files.dir.join(SWAP_NAME)).await?;
+        self.shell.settle_swap(self.files).await?;
         let mut progress = self.shell.read_progress(self.files).await;
         let mut is_first = true;
         while let Some(plan) = self.plan(progress, is_first) {
@@ -285,18 +296,27 @@ impl Run<'_> {
         Ok(Ended::Through)
     }
 
-    /// The batches at an offset of a segment. `None` if it is gone, or the partition closes.
+    /// Whether it is to end.
+    fn is_stopped(&self) -> bool {
+        let is_open = self.shell.machine.borrow().phase() == Phase::Open;
+        !is_open || self.shell.compaction.borrow().stops != self.stops
+    }
+
+    /// The batches at an offset of a segment. `None` if it is gone, or the run is to end.
     async fn read(
         &self,
         closed: &Closed,
         from: Offset,
     ) -> Result<Option<(Vec<Slice>, Range<Offset>)>, CompactError> {
-        if self.shell.machine.borrow().phase() != Phase::Open {
+        if self.is_stopped() {
             return Ok(None);
         }
         let (segment, limit) = (closed.base, closed.end);
         let plan = FilePlan { segment, closed: Some(*closed), from, limit, start: None };
         self.pace.take(READ_BYTES_MAX as u64).await;
+        if self.is_stopped() {
+            return Ok(None);
+        }
         let read = self.shell.read_file(self.files, &plan, (READ_BYTES_MAX, None)).await;
         if !self.shell.has(closed) {
             return Ok(None);
@@ -362,7 +382,7 @@ impl Run<'_> {
         if free < needed { Err(CompactError::NoSpace { needed, free }) } else { Ok(()) }
     }
 
-    /// Writes what stays of neighbours as one segment. `None` if one of them went meanwhile, or the partition closes.
+    /// Writes what stays of neighbours as one segment. `None` if one of them went meanwhile, or the run is to end.
     async fn write(
         &mut self,
         group: &[Closed],

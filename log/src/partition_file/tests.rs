@@ -3,6 +3,7 @@
 mod altered;
 mod compaction;
 mod crash;
+mod cut_short;
 mod full_disk;
 mod harness;
 mod keys;

@@ -142,6 +142,7 @@ impl Partition {
         if !shell.may_tier() || !tier.is_ready() {
             return Ok(false);
         }
+        shell.start_settling();
         let done = shell.unless_closing(shell.tier_round(files, tier, pace)).await;
         let Some(done) = done else { return Ok(false) };
         let store_failed = matches!(done, Err(TierError::Remote(_) | TierError::Unsound { .. }));

@@ -1,6 +1,7 @@
 //! The swap: one new segment takes the place of its neighbours.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use pyralog_runtime::{IoError, file};
 
@@ -99,9 +100,34 @@ impl Shell {
         self.compaction.borrow_mut().stats.replaced_segments += group.len() as u64;
     }
 
+    /// Finishes a swap that broke off, and removes what no swap names any more. For whoever has the turn to compact.
+    pub(super) async fn settle_swap(&self, files: &Files) -> Result<(), IoError> {
+        self.finish_swap(files).await?;
+        segment_file::remove_if_there(&files.dir.join(SWAP_NAME)).await
+    }
+
+    /// Has a swap that broke off finished, if nobody compacts. Compaction may have been switched off since, and nothing is
+    /// uploaded while the manifest names a swap.
+    pub(in super::super) fn start_settling(self: &Rc<Self>) {
+        let Some(files) = &self.files else { return };
+        if files.manifest.get().swap.is_none() {
+            return;
+        }
+        let Some(turn) = files.compacting.try_take() else { return };
+        let shell = Rc::clone(self);
+        self.start(async move {
+            if let Some(files) = &shell.files
+                && let Err(error) = shell.settle_swap(files).await
+            {
+                tracing::warn!(%error, "a swap that broke off is not finished yet");
+            }
+            drop(turn);
+        });
+    }
+
     /// Lets the manifest forget the swap, once nothing that was replaced is there or can come back, and the checkpoint knows
     /// what came of it. Also of one that broke off: whatever it had not done is done.
-    pub(super) async fn finish_swap(&self, files: &Files) -> Result<(), IoError> {
+    async fn finish_swap(&self, files: &Files) -> Result<(), IoError> {
         let Some(swap) = files.manifest.get().swap else { return Ok(()) };
         let is_made = |closed: &Closed| closed.generation == swap.generation;
         let is_made = self.machine.borrow().closed().iter().any(is_made);
