@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
     pub(crate) tail_bytes: u64,
+    /// Most bytes that the tail may have beyond that for what a Merkle tree has not seen; zero without one.
+    pub(crate) unhashed_bytes: u64,
     /// Byte budget and time to live, if there is no file.
     pub(crate) memory: Option<(u64, Option<Duration>)>,
     pub(crate) life: Life,
@@ -232,6 +234,8 @@ pub(crate) struct Machine {
     answers: Vec<Answer>,
     sessions: Sessions,
     tail: Tail,
+    /// Every record below it was hashed for the Merkle tree, if there is one.
+    hashed: Offset,
     closed: Vec<Closed>,
     damages: Vec<Damage>,
     stats: PartitionStats,
@@ -275,6 +279,7 @@ impl Machine {
             answers: Vec::new(),
             sessions: recovered.sessions,
             tail: Tail::new(end),
+            hashed: Offset::ZERO,
             closed,
             damages,
             stats: PartitionStats::default(),

@@ -32,6 +32,7 @@ use pyralog_runtime::{file, rng, spawn_durable, time};
 use crate::checkpoint::{CHECKPOINT_NAME, DAMAGED_NAME};
 use crate::durability::Durability;
 use crate::ids::{LogId, Offset, PartitionId, Timestamp};
+use crate::limits::MERKLE_KEPT_BYTES;
 use crate::manifest::MANIFEST_NAME;
 use crate::mark::StampKey;
 use crate::merkle::TREE_STATE_NAME;
@@ -455,6 +456,7 @@ fn settings_of(config: &PartitionConfig) -> Settings {
         durability: config.durability,
         segment_bytes: config.segment_bytes,
         tail_bytes: config.tail_bytes as u64,
+        unhashed_bytes: config.proofs.as_ref().map_or(0, |_| MERKLE_KEPT_BYTES),
         memory,
         life: config.life,
         tiering: config.tiering,

@@ -453,6 +453,8 @@ pub struct Read {
     pub next_offset: Offset,
     /// How far the partition had come.
     pub watermarks: Watermarks,
+    /// They were read from a file, or the object store: the tail had given them up.
+    pub is_from_file: bool,
 }
 
 impl Read {

@@ -50,6 +50,10 @@ pub struct TreeStatus {
     pub hashed: Offset,
     /// Records on stable storage that were not hashed yet.
     pub lag_records: u64,
+    /// Bytes that were read to be hashed, where they still were in memory.
+    pub memory_bytes: u64,
+    /// Those that were read back, because the memory had been given up.
+    pub file_bytes: u64,
     /// The newest checkpoint was read, if there is one: until then nobody knows it.
     pub is_open: bool,
     /// The newest checkpoint: everything below it can be proven.

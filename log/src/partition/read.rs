@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pyralog_runtime::buffer::Slice;
 
-use super::{Closed, Machine};
+use super::{Closed, Machine, Settings};
 use crate::ids::{Offset, Timestamp};
 use crate::index::Start;
 use crate::limits::{DAMAGES_MAX, TAIL_IDLE_BYTES};
@@ -198,6 +198,22 @@ impl Machine {
         self.damages.retain(|known| *known == damage || !covers(known));
         if !self.damages.contains(&damage) && self.damages.len() < DAMAGES_MAX {
             self.damages.push(damage);
+        }
+    }
+
+    /// Everything below `end` was hashed, or will not be: the tail need not keep it for the Merkle tree.
+    pub(crate) fn note_hashed(&mut self, end: Offset) {
+        self.hashed = end;
+        self.trim_tail();
+    }
+
+    /// Gives up what the tail has beyond its share. What waits to be hashed has a share of its own, so that it need not be read
+    /// back; what waits for longer than that has none.
+    pub(crate) fn trim_tail(&mut self) {
+        let Settings { tail_bytes, unhashed_bytes, .. } = self.settings;
+        self.tail.shrink(tail_bytes + unhashed_bytes, self.written);
+        if unhashed_bytes > 0 {
+            self.tail.shrink(tail_bytes, self.hashed.min(self.written));
         }
     }
 

@@ -226,6 +226,7 @@ fn a_record_in_memory_ages_by_the_clock_that_nobody_sets() {
             durability: Durability::Memory,
             segment_bytes: 1 << 20,
             tail_bytes: 0,
+            unhashed_bytes: 0,
             memory: Some((1 << 20, Some(ttl))),
             life: crate::retention::Life::default(),
             tiering: crate::partition::Tiering::default(),
@@ -430,4 +431,46 @@ fn small_groups_gather_in_small_buffers_and_an_idle_machine_holds_none() {
     }
     assert!(world.machine.stats().memory_bytes <= crate::limits::TAIL_IDLE_BYTES as u64);
     assert_eq!(world.machine.wakes_in(world.now), None, "nothing ticks");
+}
+
+/// Writes groups of some 20 KB, each in a buffer of 64 KiB; after each, says what the tail holds.
+fn groups(world: &mut World, count: u64) -> Vec<u64> {
+    let write = |number| {
+        world.take(&unsealed(number, 20_000, 1, None), Durability::Synced, number);
+        let work = world.start_work();
+        world.complete(work);
+        world.machine.tail.held_bytes()
+    };
+    (0..count).map(write).collect()
+}
+
+#[test]
+fn the_tail_keeps_what_waits_to_be_hashed_and_no_more_than_a_share_for_it() {
+    const GROUP: u64 = 64 << 10;
+    let mut world = World::with(Durability::Synced, 16 << 20, |settings| {
+        (settings.tail_bytes, settings.unhashed_bytes) = (2 * GROUP, 4 * GROUP);
+    });
+    let most = |held: Vec<u64>| held.into_iter().max().unwrap();
+    assert_eq!(
+        most(groups(&mut world, 20)),
+        6 * GROUP,
+        "hashing stands still: two shares, no more"
+    );
+    let start = world.machine.tail.start();
+    assert!(start > Offset::ZERO, "what lags further was given up");
+    world.machine.note_hashed(start);
+    assert_eq!(world.machine.tail.start(), start, "what waits is there");
+    let end = world.machine.watermarks().end;
+    world.machine.note_hashed(end);
+    assert_eq!(world.machine.tail.held_bytes(), 2 * GROUP, "nothing waits: one share, at once");
+    world.machine.note_hashed(Offset::MAX);
+    assert_eq!(
+        most(groups(&mut world, 20)),
+        2 * GROUP,
+        "nothing is kept for a tree that stands still"
+    );
+    let mut world = World::with(Durability::Synced, 16 << 20, |settings| {
+        settings.tail_bytes = 2 * GROUP;
+    });
+    assert_eq!(most(groups(&mut world, 20)), 2 * GROUP, "nothing for a log without one");
 }

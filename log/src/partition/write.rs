@@ -301,7 +301,7 @@ impl Machine {
         if !copied && span.base < span.end {
             self.tail.share(span, buffer.slice(body.start + in_tail..body.end), capacity);
         }
-        self.tail.shrink(self.settings.tail_bytes, self.written);
+        self.trim_tail();
         Write { position, buffer, mode }
     }
 

@@ -87,7 +87,7 @@ impl Partition {
         let shell = &*self.shell;
         let mut slices = Vec::new();
         let (located, watermarks) = shell.locate(from, bytes_max, &mut slices)?;
-        let (first_offset, next_offset, from_file) = match located {
+        let (first_offset, next_offset, is_from_file) = match located {
             Located::OutOfRange => {
                 return Err(ReadError::OutOfRange { low: watermarks.low, high: watermarks.high });
             }
@@ -107,8 +107,8 @@ impl Partition {
                 (offsets.start, offsets.end, true)
             }
         };
-        let read = Read { slices, first_offset, next_offset, watermarks };
-        shell.machine.borrow_mut().note_read(read.len(), from_file);
+        let read = Read { slices, first_offset, next_offset, watermarks, is_from_file };
+        shell.machine.borrow_mut().note_read(read.len(), is_from_file);
         Ok(read)
     }
 

@@ -1,14 +1,16 @@
 //! The Merkle tree of a partition while it runs: a task of the background class hashes what was synced.
 //!
 //! Nothing of it stands between a client and its acknowledgement. The task reads what is on stable storage as any reader does,
-//! from the tail if it is still there, and keeps the nodes in memory until the next checkpoint. Where a CPU is left for it, a
-//! thread of the pool hashes what is worth the trip, over the bytes where they are; else the core hashes, in pieces between
-//! which everybody else may run. A checkpoint is: nodes into their file, sync, then the state file with peaks,
-//! statement and signature, and only then does anybody hear of it. A crash at any point leaves the checkpoint before, and the
-//! task hashes again what came after it: at most an interval and what it lagged behind.
+//! from the tail if it is still there, and keeps the nodes in memory until the next checkpoint. The tail has a share for what
+//! waits to be hashed, so that even a short one need not be read back; what lags further is given up and read from the file.
+//! Where a CPU is left for it, a thread of the pool hashes what is worth the trip, over the bytes where they are; else the core
+//! hashes, in pieces between which everybody else may run. A checkpoint is: nodes into their file, sync, then the state file with
+//! peaks, statement and signature, and only then does anybody hear of it. A crash at any point leaves the checkpoint before, and
+//! the task hashes again what came after it: at most an interval and what it lagged behind.
 //!
-//! The writer wakes the task when it was idle and a group was written, or when a mebibyte was: a wake-up per group would cost
-//! the core more than the hashes of small groups.
+//! The writer wakes the task when it was idle and a group was written, or when there is enough for a trip to a thread, or a
+//! mebibyte where the core hashes: a wake-up per group would cost the core more than the hashes of small groups. What comes
+//! during a trip goes with the next one, or with the next checkpoint.
 
 mod nodes;
 mod opening;
@@ -32,11 +34,12 @@ use crate::durability::Durability;
 use crate::ids::{Offset, Timestamp};
 use crate::limits::{
     FETCH_READ_BYTES_MAX, MERKLE_AWAY_BYTES_MIN, MERKLE_HASH_BYTES, MERKLE_PENDING_NODES_MAX,
-    READ_BYTES_MAX, UNSYNCED_AGE_MAX,
+    MERKLE_TRIP_BYTES, READ_BYTES_MAX, UNSYNCED_AGE_MAX,
 };
 use crate::merkle::{Frontier, Hash, Node, TREE_STATE_NAME, TreeState, leaf};
 use crate::partition::{
-    AppendError, Fault, Phase, Proofs, Published, ReadError, TreeFault, TreeStatus, TruncateError,
+    AppendError, Fault, Phase, Proofs, Published, Read, ReadError, TreeFault, TreeStatus,
+    TruncateError,
 };
 use crate::proof::Checkpoint;
 use crate::segment_file::is_full;
@@ -62,6 +65,8 @@ pub(super) struct Tree {
     due: Event,
     /// The task wants to hear when so many bytes have been written.
     wake_at: Cell<u64>,
+    /// Bytes that were read to be hashed: from memory, and from files.
+    read: Cell<(u64, u64)>,
 }
 
 #[derive(Default)]
@@ -117,6 +122,7 @@ impl Tree {
             file: RefCell::default(),
             due,
             wake_at: Cell::new(0),
+            read: Cell::default(),
         }
     }
 
@@ -142,6 +148,17 @@ impl Tree {
         grown.published.as_ref().map_or(Offset::ZERO, |state| state.published.checkpoint.end_offset)
     }
 
+    /// Counts what was read to be hashed.
+    fn count(&self, read: &Read) {
+        let (memory, file) = self.read.get();
+        let bytes = read.len() as u64;
+        self.read.set(if read.is_from_file {
+            (memory, file + bytes)
+        } else {
+            (memory + bytes, file)
+        });
+    }
+
     /// Whether there is something that no checkpoint covers.
     fn has_news(&self) -> bool {
         let grown = self.grown.borrow();
@@ -158,10 +175,13 @@ impl Partition {
         let grown = tree.grown.borrow();
         let hashed = Offset::new(grown.frontier.records());
         let synced = self.shell.machine.borrow().reached(Durability::Synced);
+        let (memory_bytes, file_bytes) = tree.read.get();
         Some(TreeStatus {
             batches: grown.frontier.size(),
             hashed,
             lag_records: synced.since(hashed),
+            memory_bytes,
+            file_bytes,
             is_open: grown.is_open || grown.fault.is_some(),
             published: grown.published.as_ref().map(|state| state.published),
             was_rebuilt: grown.was_rebuilt,
@@ -218,6 +238,8 @@ async fn run(partition: &Partition, tree: &Tree) {
         let (log, number) = (shell.log, shell.partition);
         tracing::error!(%log, partition = %number, %fault, "the tree of the partition stands still");
         tree.grown.borrow_mut().fault = Some(fault);
+        // Nobody will hash what the tail keeps for it.
+        shell.machine.borrow_mut().note_hashed(Offset::new(u64::MAX));
         tree.grown.borrow_mut().pending = Vec::new();
         shell.changed.notify_all();
     }
@@ -230,8 +252,12 @@ async fn grow(partition: &Partition, tree: &Tree, mut end: End) -> Result<(), Tr
         let due = tree.due.listen();
         tree.wake_at.set(u64::MAX);
         while !is_over(shell) && hash_some(partition, tree).await? {
+            let hashed = Offset::new(tree.grown.borrow().frontier.records());
+            shell.machine.borrow_mut().note_hashed(hashed);
             settle(shell, tree, &mut end).await.map_err(failed)?;
-            if !make_room(tree, &mut end).await? {
+            let has_room = make_room(tree, &mut end).await?;
+            // What came meanwhile goes with the next trip.
+            if !has_room || waiting_bytes(shell, tree) < trip_bytes() {
                 break;
             }
         }
@@ -252,7 +278,8 @@ async fn grow(partition: &Partition, tree: &Tree, mut end: End) -> Result<(), Tr
             _ => None,
         };
         let written = shell.machine.borrow().written_bytes();
-        tree.wake_at.set(written + if wait.is_some() { WAKE_BYTES } else { 1 });
+        let room = trip_bytes().saturating_sub(waiting_bytes(shell, tree)).max(WAKE_BYTES);
+        tree.wake_at.set(written + if wait.is_some() { room } else { 1 });
         match wait {
             // Which of the two it was does not matter.
             Some(wait) => drop(time::timeout(wait, due).await),
@@ -269,6 +296,17 @@ fn is_over(shell: &Shell) -> bool {
 fn is_behind(shell: &Shell, tree: &Tree) -> bool {
     let end = shell.machine.borrow().watermarks().end;
     end.get() > tree.grown.borrow().frontier.records()
+}
+
+/// Bytes that are worth a trip by themselves. The core goes on until nothing is left: it gives way in between anyway.
+fn trip_bytes() -> u64 {
+    if away::has_spare_cpu() { MERKLE_TRIP_BYTES } else { 0 }
+}
+
+/// Bytes that readers see and that were not hashed; many if the tail has them no more.
+fn waiting_bytes(shell: &Shell, tree: &Tree) -> u64 {
+    let hashed = Offset::new(tree.grown.borrow().frontier.records());
+    shell.machine.borrow().readable_bytes(hashed)
 }
 
 /// Hashes what one read brings of what was synced. Says whether there was anything.
@@ -292,6 +330,7 @@ async fn hash_some(partition: &Partition, tree: &Tree) -> Result<bool, TreeFault
         Err(ReadError::Io(error)) => return Err(failed(error)),
         Err(_) => return Err(TreeFault::Unreadable { from: offsets.start }),
     };
+    tree.count(&read);
     let Some(turn) = turn else { return hash_here(tree, &read.slices, offsets.end).await };
     let hashing = turn.read(read.slices, move |pieces| leaves(pieces, &offsets)).await;
     drop(turn);

@@ -197,11 +197,7 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
         "Ranges of all partitions that are known to be damaged",
         damaged,
     )?;
-    let lag = sum(|p| p.tree.map_or(0, |tree| tree.lag_records));
-    gauge(encoder, "tree_lag_records", "Records of logs with proofs that are not hashed yet", lag)?;
-    let faults = sum(|p| u64::from(p.tree.is_some_and(|tree| tree.fault.is_some())));
-    let help = "Partitions whose Merkle tree stands still: somebody should look";
-    gauge(encoder, "tree_faults", help, faults)?;
+    encode_trees(encoder, &partitions)?;
     let help = "Bytes of closed segments of compacted logs that are new since the last run";
     gauge(encoder, "compaction_dirty_bytes", help, sum(|p| p.compaction.dirty_bytes))?;
     let help = "Bytes of closed segments of compacted logs";
@@ -224,6 +220,25 @@ fn encode_sums(encoder: &mut DescriptorEncoder, snapshot: &NodeSnapshot) -> Enco
             .encode_counter::<NoLabelSet, u64, f64>(&sum(read), None)?;
     }
     Ok(())
+}
+
+/// How far the Merkle trees are behind, and whether they find the bytes in memory.
+fn encode_trees(encoder: &mut DescriptorEncoder, partitions: &[&PartitionSnapshot]) -> Encoded {
+    let trees = || partitions.iter().filter_map(|partition| partition.tree.as_ref());
+    let lag = trees().map(|tree| tree.lag_records).sum();
+    gauge(encoder, "tree_lag_records", "Records of logs with proofs that are not hashed yet", lag)?;
+    let help = "Bytes read to be hashed for Merkle trees, by where they were";
+    let mut metric = encoder.encode_descriptor("tree_bytes", help, None, MetricType::Counter)?;
+    let memory = trees().map(|tree| tree.memory_bytes).sum::<u64>();
+    let file = trees().map(|tree| tree.file_bytes).sum::<u64>();
+    for (place, bytes) in [("memory", memory), ("file", file)] {
+        metric
+            .encode_family(&[("from", place)])?
+            .encode_counter::<NoLabelSet, u64, f64>(&bytes, None)?;
+    }
+    let faults = trees().filter(|tree| tree.fault.is_some()).count() as u64;
+    let help = "Partitions whose Merkle tree stands still: somebody should look";
+    gauge(encoder, "tree_faults", help, faults)
 }
 
 /// What went to the object store and came from it, and how far it is behind.

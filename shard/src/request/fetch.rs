@@ -82,7 +82,7 @@ async fn read(asked: &Asked, owned: &Owned, fetch: Fetch) -> Result<Option<Found
     let numbered = ((fetch.log, fetch.partition), &partition);
     let read = ahead::read(shard, numbered, from, bytes_max).await;
     let read = read.map_err(|error| read_error(&error))?;
-    let Read { slices, first_offset, next_offset, watermarks } = read;
+    let Read { slices, first_offset, next_offset, watermarks, .. } = read;
     let payload = Payload::Slices(slices);
     let bytes = payload.len() as u64;
     hold.resize(bytes);

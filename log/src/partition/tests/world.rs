@@ -62,16 +62,26 @@ impl World {
     }
 
     pub(super) fn with_segments(level: Durability, segment_bytes: u64) -> Self {
-        let settings = Settings {
+        Self::with(level, segment_bytes, |_| ())
+    }
+
+    pub(super) fn with(
+        level: Durability,
+        segment_bytes: u64,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let mut settings = Settings {
             epoch: Epoch::new(3),
             durability: level,
             segment_bytes,
             // Readers depend on the tail only for what is not on disk yet.
             tail_bytes: if segment_bytes == 64 << 10 { 0 } else { 100 << 10 },
+            unhashed_bytes: 0,
             memory: None,
             life: crate::retention::Life::default(),
             tiering: crate::partition::Tiering::default(),
         };
+        change(&mut settings);
         let now = Now { wall: Timestamp::new(1 << 40), monotonic: Monotonic::from_nanos(1 << 40) };
         let file = File::recycled(1, Vec::new());
         let files = BTreeMap::from([(Offset::ZERO, file)]);

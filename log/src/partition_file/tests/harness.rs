@@ -18,6 +18,7 @@ use crate::partition::Appended;
 pub(super) struct Sink {
     waiting: RefCell<HashMap<Ticket, OnceSender<Result<Appended, AppendError>>>>,
     next: Cell<u64>,
+    is_short: Cell<bool>,
 }
 
 impl Completions for Sink {
@@ -26,6 +27,10 @@ impl Completions for Sink {
         if let Some(waiting) = waiting {
             waiting.send(outcome).ok();
         }
+    }
+
+    fn is_short(&self) -> bool {
+        self.is_short.get()
     }
 }
 
@@ -103,6 +108,11 @@ impl Bench {
         change(&mut other.config);
         other.move_to(0);
         other
+    }
+
+    /// Memory is short from now on, or no more: the tail is given up behind every write.
+    pub(super) fn short(&self, is_short: bool) {
+        self.sink.is_short.set(is_short);
     }
 
     /// Removes all of the place.

@@ -4,9 +4,11 @@ use super::harness::{Bench, on_core};
 use super::simulated::{Host, append_until, record};
 use super::*;
 use crate::batch::Items;
+use crate::limits::MERKLE_KEPT_BYTES;
 use crate::merkle::{Frontier, NODES_START, Root, TREE_NAME, batch_hash, leaf, nodes_before};
 use crate::partition::{Proofs, Published, TreeError, TreeFault, TruncateError};
 use crate::proof::NodeKey;
+use pyralog_runtime::away;
 
 /// A place whose partition has proofs.
 fn provable(bench: &Bench, name: &str) -> Bench {
@@ -306,6 +308,115 @@ async fn replace_segments(bench: &Bench, other: &Bench) {
             let (from, to) = (other.dir().join(&entry.name), bench.dir().join(&entry.name));
             std::fs::copy(from, to).unwrap();
         }
+    }
+}
+
+/// Appends of four batches and some 240 KB, until the log has so many records.
+async fn append_large(bench: &Bench, partition: &Partition, until: u64) {
+    while partition.watermarks().end.get() < until {
+        let first = partition.watermarks().end.get();
+        let batches = (first..first + 4).map(|offset| unsealed(offset, 60_000, 1, None));
+        let append = batches.collect::<Vec<_>>().concat();
+        if bench.append(partition, &append, Durability::Synced).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_leaf_is_the_same_from_memory_and_read_back() {
+    on_core(|bench| async move {
+        let bench = provable(&bench, "here");
+        let (partition, _) = bench.open().await;
+        let mut before = (0, 0);
+        for (until, is_short) in [(40, false), (80, true), (120, false)] {
+            bench.short(is_short);
+            append_large(&bench, &partition, until).await;
+            published(&partition, until).await.unwrap();
+            let status = partition.tree_status().unwrap();
+            let read = (status.memory_bytes - before.0, status.file_bytes - before.1);
+            assert_eq!((read.0 == 0, read.1 > 0), (is_short, is_short), "{until}: {read:?}");
+            before = (status.memory_bytes, status.file_bytes);
+        }
+        let size = partition.tree_status().unwrap().batches;
+        let root = partition.root_at(size).await.unwrap();
+        partition.close().await;
+        let (partition, _) = bench.open().await;
+        assert_eq!(computed(&partition, Offset::new(120)).await, root, "all of it is on the disk");
+        partition.close().await;
+    });
+}
+
+#[test]
+fn what_lags_further_than_the_tail_keeps_is_read_back() {
+    // On even seeds a thread may hash.
+    let host = Host::new(2);
+    assert!(host.live(|bench, _| {
+        let bench = provable(&bench, "here").with(|config| config.tail_bytes = 1 << 20);
+        async move {
+            let (partition, _) = bench.open().await;
+            assert!(away::has_spare_cpu());
+            let turn = away::turn().await;
+            let (appended, share) = (110, (1 << 20) + MERKLE_KEPT_BYTES);
+            append_large(&bench, &partition, 4 * appended).await;
+            let bytes = appended * 240_000;
+            let held = partition.stats().memory_bytes;
+            assert!(bytes > share + (1 << 20), "it lags further");
+            assert!(held <= share + (1 << 20), "{held} bytes are held");
+            let waiting = partition.tree_status().unwrap();
+            assert!(waiting.lag_records > 200, "all but the first waits: {waiting:?}");
+            drop(turn);
+            let checkpoint = published(&partition, 4 * appended).await.unwrap().checkpoint;
+            let root = computed(&partition, checkpoint.end_offset).await;
+            assert_eq!(checkpoint.root, *root.node.hash.as_bytes());
+            let status = partition.tree_status().unwrap();
+            let kept = status.memory_bytes;
+            assert!(kept > MERKLE_KEPT_BYTES / 2, "{kept} bytes were still in memory");
+            assert!(status.file_bytes > bytes - share - (1 << 20), "{status:?}");
+            let held = partition.stats().memory_bytes;
+            assert!(held <= 2 << 20, "{held} bytes are held behind it");
+            partition.close().await;
+        }
+    }));
+}
+
+#[test]
+fn a_power_cut_while_threads_hash_what_is_kept_or_read_back_changes_no_leaf() {
+    for (call, is_short) in (0..60).flat_map(|call| [(call, false), (call, true)]) {
+        let host = Host::new(2 * call);
+        host.sim.crash_after_calls(host.node, 3 * call + 1, pyralog_runtime::sim::Crash::Power);
+        let seen: Rc<RefCell<Vec<Published>>> = Rc::default();
+        host.live(|bench, _| {
+            let (bench, seen) = (provable(&bench, "here"), Rc::clone(&seen));
+            async move {
+                bench.short(is_short);
+                let (partition, _) = bench.open().await;
+                for until in (8..=48).step_by(8) {
+                    append_large(&bench, &partition, until).await;
+                    let published = partition.tree_status().and_then(|status| status.published);
+                    seen.borrow_mut().extend(published);
+                }
+                partition.close().await;
+            }
+        });
+        host.lose_power();
+        assert!(host.live(|bench, _| {
+            let (bench, seen) = (provable(&bench, "here"), Rc::clone(&seen));
+            async move {
+                let (partition, report) = bench.open().await;
+                assert_eq!(report.damaged, vec![]);
+                append_large(&bench, &partition, 52).await;
+                let end = partition.watermarks().end;
+                let now = published(&partition, end.get()).await.unwrap().checkpoint;
+                let root = computed(&partition, end).await;
+                assert_eq!(now.root, *root.node.hash.as_bytes(), "call {call}");
+                for Published { checkpoint: before, .. } in seen.take() {
+                    let old = partition.root_at(before.tree_size).await.unwrap();
+                    assert_eq!(*old.node.hash.as_bytes(), before.root, "call {call}");
+                }
+                partition.close().await;
+            }
+        }));
     }
 }
 

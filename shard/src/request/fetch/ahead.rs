@@ -278,7 +278,13 @@ mod tests {
         let now = Watermarks { low, high, end: high };
         let then = Watermarks { low: Offset::ZERO, ..now };
         let (first_offset, next_offset) = (Offset::new(60), Offset::new(80));
-        let read = Read { slices: Vec::new(), first_offset, next_offset, watermarks: then };
+        let read = Read {
+            slices: Vec::new(),
+            first_offset,
+            next_offset,
+            watermarks: then,
+            is_from_file: true,
+        };
         assert!(as_of(now, Offset::new(69), read.clone()).is_none());
         // The batch may begin before it: readers leave out what is below the offset that they asked for.
         let read = as_of(now, low, read).expect("it is still there");
