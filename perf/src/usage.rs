@@ -65,6 +65,12 @@ impl Snapshot {
     }
 }
 
+/// Bytes that process `pid` had from the disk since it began.
+pub(crate) fn disk_read_bytes(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    field(&io, "read_bytes:").unwrap_or_default()
+}
+
 /// Resident set of process `pid`.
 fn rss_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -4,9 +4,13 @@ use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use pyralog_log::batch::{BuilderConfig, Record, RowsBuilder};
 use pyralog_log::durability::Durability;
+use pyralog_log::ids::Timestamp;
+use pyralog_log::limits::BATCH_BYTES_MAX;
 use pyralog_log::partition::{AppendError, AppendNow, Appended, Completions, Ticket};
 use pyralog_log::partition_file::Partition;
 use pyralog_runtime::{Core, MachineConfig, Pin, start};
@@ -17,6 +21,10 @@ use crate::server::pin;
 
 /// Memory for direct I/O.
 const BUFFER_BYTES: usize = 64 << 20;
+
+/// Records of a batch, and bytes of each.
+const RECORDS: usize = 1000;
+const VALUE_BYTES: usize = 1 << 10;
 
 /// Bytes between two waits for the disk while a partition is filled.
 const BURST_BYTES: usize = 8 << 20;
@@ -32,12 +40,27 @@ pub(super) fn on_core<T: Send + 'static, F>(
 where
     F: Future<Output = anyhow::Result<T>> + 'static,
 {
+    on_core_spinning(grounds, SPIN, work)
+}
+
+/// As [`on_core`], with a core that spins for so long before it sleeps: what it spins is processor time as well.
+///
+/// # Errors
+/// As [`on_core`].
+pub(super) fn on_core_spinning<T: Send + 'static, F>(
+    grounds: &Grounds,
+    spin: Duration,
+    work: impl FnOnce(Core) -> F + Clone + Send + 'static,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>> + 'static,
+{
     // A load that ran before has bound this thread to its own.
     pin(grounds.all_cpus())?;
     let config = MachineConfig {
         shards: 1,
         pin: Pin::List(vec![grounds.server_cpus(1)[0] as usize]),
-        spin: SPIN,
+        spin,
         buffer_bytes: BUFFER_BYTES,
         name: "bench-life".to_owned(),
         ..MachineConfig::default()
@@ -86,6 +109,22 @@ pub(super) async fn fill(
         }
         unsynced += batch.len();
     }
+}
+
+/// A batch of a megabyte that no file system and no disk makes smaller.
+///
+/// # Errors
+/// If its limits were too small for it.
+pub(super) fn batch() -> anyhow::Result<Vec<u8>> {
+    let config = BuilderConfig { batch_bytes_max: BATCH_BYTES_MAX, ..BuilderConfig::default() };
+    let (mut builder, mut rng) = (RowsBuilder::new(config), fastrand::Rng::with_seed(1));
+    let mut value = vec![0; VALUE_BYTES];
+    for _ in 0..RECORDS {
+        rng.fill(&mut value);
+        let create_time = Timestamp::new(1_700_000_000_000_000);
+        builder.push(&Record { key: None, value: Some(&value), create_time, headers: &[] })?;
+    }
+    Ok(builder.finish(None)?)
 }
 
 /// A sink for a partition.

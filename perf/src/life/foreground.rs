@@ -16,6 +16,7 @@ use crate::quantity::to_f64;
 use crate::result::Run;
 use crate::run::{self, Setting, administer};
 use crate::scenario::{Arrivals, Scenario, built_in};
+use crate::usage::disk_read_bytes;
 
 /// The log that is compacted.
 const LOG: &str = "pyralog-bench-keys";
@@ -117,20 +118,14 @@ fn beside(
         administer(switch_on(&setting.address))?;
         pause(SETTLE);
     }
-    let before = read_bytes(setting);
+    let read_bytes = || setting.server_pid.map_or(0, disk_read_bytes);
+    let before = read_bytes();
     let run = run::scenario(scenario, 0, setting, &mut bench.live)?;
-    let read = read_bytes(setting).saturating_sub(before);
+    // The load reads nothing.
+    let read = read_bytes().saturating_sub(before);
     administer(async { remove(&connect(&setting.address).await?, LOG).await })?;
     let seconds = (scenario.warm_up + scenario.measure).as_secs_f64();
     Ok((run, to_f64(read) / 1e6 / seconds))
-}
-
-/// Bytes that the server had from the disk: the load reads nothing.
-fn read_bytes(setting: &Setting) -> u64 {
-    let Some(pid) = setting.server_pid else { return 0 };
-    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-    let field = io.lines().find_map(|line| line.strip_prefix("read_bytes: "));
-    field.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
 }
 
 async fn fill(address: &str, records: u64) -> Result<(), Failure> {

@@ -13,11 +13,9 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
-use pyralog_log::batch::{BuilderConfig, Record, RowsBuilder};
-use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
+use pyralog_log::ids::{LogId, Offset, PartitionId};
 use pyralog_log::limits::{
-    BATCH_BYTES_MAX, FETCH_READ_BYTES_MAX, REMOTE_AHEAD_BLOCKS, REMOTE_BLOCK_BYTES,
-    TIER_CACHE_BYTES_DEFAULT,
+    FETCH_READ_BYTES_MAX, REMOTE_AHEAD_BLOCKS, REMOTE_BLOCK_BYTES, TIER_CACHE_BYTES_DEFAULT,
 };
 use pyralog_log::pace::Pace;
 use pyralog_log::partition::{PartitionConfig, Storage, Tiering};
@@ -29,7 +27,7 @@ use pyralog_store::{Store, StoreConfig, limits::THREADS};
 use rustix::fs::{Advice, fadvise};
 
 use super::Bench;
-use super::bound_core::{fill, ignore, on_core, scratch};
+use super::bound_core::{batch, fill, ignore, on_core, scratch};
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::quantity::to_f64;
@@ -37,8 +35,6 @@ use crate::server::pin;
 
 /// Bytes of values in the store.
 const BYTES: u64 = 1 << 30;
-const RECORDS: usize = 1000;
-const VALUE_BYTES: usize = 1 << 10;
 /// What the objects of segments end with.
 const SEGMENT: &str = "seg";
 const SEGMENT_BYTES: u64 = 256 << 20;
@@ -190,19 +186,6 @@ async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     spawn_blocking(call).await.map_err(|panicked| anyhow::anyhow!("{panicked}"))?
-}
-
-/// A batch that no file system and no disk makes smaller.
-fn batch() -> anyhow::Result<Vec<u8>> {
-    let config = BuilderConfig { batch_bytes_max: BATCH_BYTES_MAX, ..BuilderConfig::default() };
-    let (mut builder, mut rng) = (RowsBuilder::new(config), fastrand::Rng::with_seed(1));
-    let mut value = vec![0; VALUE_BYTES];
-    for _ in 0..RECORDS {
-        rng.fill(&mut value);
-        let create_time = Timestamp::new(1_700_000_000_000_000);
-        builder.push(&Record { key: None, value: Some(&value), create_time, headers: &[] })?;
-    }
-    Ok(builder.finish(None)?)
 }
 
 /// Makes the kernel forget the objects, or know them.

@@ -138,6 +138,8 @@ fn every_part_of_a_logs_life_is_measured_beside_what_it_is_compared_with() {
     let named = |name: &str| figures.iter().find(|figure| figure["name"] == name).unwrap();
     let compared = [
         ("ingest, signed", "ingest, none"),
+        ("core, paced, hash", "core, paced, none"),
+        ("of many, hash", "of many, none"),
         ("ingest, full, compacting", "ingest, full"),
         ("tiered segment read, cold", "store read, cold"),
     ];
