@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Window};
 use super::{Violation, violation};
 use crate::history::{CheckpointSeen, Kind, Place, Target};
 
@@ -53,6 +53,8 @@ struct Tree {
     by_size: BTreeMap<u64, (usize, u64, [u8; 32])>,
     /// By event: the largest size until then.
     largest: Vec<(usize, u64)>,
+    /// By size: when the question was asked that first told it.
+    asked: BTreeMap<u64, usize>,
 }
 
 impl Tree {
@@ -84,6 +86,7 @@ impl Tree {
             );
             return Some((*known, what));
         }
+        self.asked.entry(tree_size).or_insert(begun.0);
         if self.largest.last().is_none_or(|(_, size)| *size < tree_size) {
             self.largest.push((event, tree_size));
         }
@@ -95,7 +98,9 @@ impl Tree {
 fn uncovered(evidence: &Evidence<'_>, place: Place, tree: &Tree, violations: &mut Vec<Violation>) {
     for (known, size) in &tree.largest {
         let (_, end, _) = tree.by_size[size];
-        let Some(life) = evidence.life_at(*known) else { continue };
+        // An answer may come after everything that the server had is gone.
+        let asked = Window { since: tree.asked[size], until: *known };
+        let Some(life) = evidence.life_of(asked) else { continue };
         let Some(partition) = evidence.partitions.get(&(life, place)) else { continue };
         let behind =
             partition.ranges.iter().find(|range| range.window.since > *known && range.high < end);
@@ -177,6 +182,19 @@ mod tests {
         hurt.strike("lost write");
         hurt.push(distrusted);
         hurt.assert_clean();
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_everything_is_gone_is_of_the_life_before() {
+        let mut story = Story::new();
+        story.wrote(4, 0);
+        let (begun, place) = (story.mark(), story.place());
+        story.wipe();
+        story.create();
+        let late = CheckpointSeen { begun, place, cluster: 1, tree_size: 1, end: 4, root: [1; 32] };
+        story.push(Kind::CheckpointSeen(late));
+        story.watermarks(0, 0);
+        story.assert_clean();
     }
 
     #[test]
