@@ -32,6 +32,7 @@ mod inclusion;
 mod numbering;
 mod proof_error;
 mod regrowth;
+mod segment_root;
 mod state;
 
 pub use consistency::{ConsistencyProof, consistency_ranges};
@@ -42,6 +43,8 @@ pub use inclusion::{InclusionProof, Place, Step};
 pub use numbering::{NodeId, cover, nodes_before};
 pub use proof_error::ProofError;
 pub use regrowth::{GrownLeaf, Regrowth};
+pub(crate) use segment_root::SEGMENT_ROOT_BYTES_MAX;
+pub use segment_root::{SegmentFold, SegmentRoot};
 pub use state::{NODES_START, TREE_NAME, TREE_STATE_NAME, read_published};
 pub(crate) use state::{STATE_BYTES_MAX, TreeState};
 

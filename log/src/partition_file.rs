@@ -54,7 +54,7 @@ use reader::Readers;
 pub use scrub::Scrubbed;
 use tiering::Tiering;
 pub use tiering::{TierError, TierUse};
-pub use tree::{SegmentRoot, TreeRestore};
+pub use tree::TreeRestore;
 use turns::Turns;
 
 /// A partition on this core. Clones are the same partition; all of its calls are for the core that

@@ -190,6 +190,17 @@ pub fn keys_name(base: Offset) -> String {
     format!("{base:020}.keys")
 }
 
+/// File name of the root of the segment that starts at `base`.
+#[must_use]
+pub fn root_name(base: Offset) -> String {
+    format!("{base:020}.root")
+}
+
+/// The names of what is made of the segment that starts at `base`, and can be made again.
+pub(crate) fn advisory_names(base: Offset) -> [String; 3] {
+    [index_name(base), keys_name(base), root_name(base)]
+}
+
 /// The base offset in the name of a segment file, or `None` if it is no such name.
 #[must_use]
 pub fn parse_segment_name(name: &str) -> Option<Offset> {
@@ -200,7 +211,8 @@ pub fn parse_segment_name(name: &str) -> Option<Offset> {
 
 /// The base offset in the name of a file that was made of a segment, or `None` if it is no such name.
 pub(crate) fn parse_advisory_name(name: &str) -> Option<Offset> {
-    let stem = name.strip_suffix(".idx").or_else(|| name.strip_suffix(".keys"))?;
+    let suffixes = [".idx", ".keys", ".root"];
+    let stem = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix))?;
     parse_segment_name(&format!("{stem}.seg"))
 }
 

@@ -8,6 +8,7 @@ mod data_dir;
 mod files;
 mod partition;
 mod repair;
+mod root;
 mod show;
 
 use std::path::{Path, PathBuf};

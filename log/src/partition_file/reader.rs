@@ -282,7 +282,7 @@ impl Shell {
             Handle::Own(file) => Ok(window.fetch(file, position, len).await?),
             _ => handle.read(position.get(), len).await,
         };
-        self.scan_closed(closed, fetch).await
+        self.scan_closed(closed, None, fetch).await
     }
 
     /// What a scan of a closed segment has to know.

@@ -11,7 +11,7 @@ use crate::manifest::Manifest;
 use crate::partition::{AppendError, Closed, Phase, TruncateError};
 #[cfg(doc)]
 use crate::retention::Life;
-use crate::segment::{index_name, keys_name, segment_name};
+use crate::segment::{advisory_names, segment_name};
 use crate::segment_file::{self, SegmentFile, lacks_space};
 
 impl Partition {
@@ -137,7 +137,7 @@ impl Shell {
         } else {
             segment_file::discard(&path, &files.recycle).await?;
         }
-        for name in [index_name(closed.base), keys_name(closed.base)] {
+        for name in advisory_names(closed.base) {
             segment_file::remove_if_there(&files.dir.join(name)).await?;
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Files {
         }
         segment_file::give_back(&self.recycle).await;
         for base in segments {
-            for name in [index_name(*base), keys_name(*base)] {
+            for name in advisory_names(*base) {
                 // Err: what is not gone gives no space.
                 segment_file::remove_if_there(&self.dir.join(name)).await.ok();
             }

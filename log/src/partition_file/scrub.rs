@@ -5,10 +5,12 @@ use pyralog_runtime::file::{self, DirectFile};
 use pyralog_runtime::yield_if_needed;
 
 use super::reader::is_of_generation;
+use super::tree::roots::{leaf_of, read_root};
 use super::{Files, Partition, Shell};
 use crate::checkpoint::{DAMAGED_NAME, encode_damages};
 use crate::ids::Offset;
 use crate::index::Index;
+use crate::merkle::{SegmentFold, SegmentRoot};
 use crate::pace::Pace;
 use crate::partition::{Closed, Phase, ReadError};
 use crate::recovery::Damage;
@@ -33,10 +35,13 @@ pub struct Scrubbed {
 struct Segment {
     bytes: u64,
     damages: Vec<Damage>,
+    /// It is sound, and its records are not those that its root was made of.
+    differs: bool,
 }
 
 impl Partition {
-    /// Reads every closed segment whose file is here, oldest first, at `pace`: marks, headers and bodies of batches. Damage
+    /// Reads every closed segment whose file is here, oldest first, at `pace`: marks, headers and bodies of batches, and of
+    /// logs with proofs their hashes, which must lead to the root of the segment. Damage
     /// that nobody knew is logged once and known to readers from then on, those of later lives included. A segment that the disk does not give is damaged
     /// as a whole, but readers go on trying. Nothing for a partition in memory. May be dropped at any time.
     ///
@@ -58,7 +63,10 @@ impl Partition {
                 continue; // It went, or was replaced, while it was read.
             }
             match segment {
-                Ok(Some(segment)) => {
+                Ok(Some(mut segment)) => {
+                    if segment.differs {
+                        segment.damages = self.find_altered(files, &closed, pace).await?;
+                    }
                     scrubbed.segments += 1;
                     scrubbed.bytes += segment.bytes;
                     let known = shell.machine.borrow().damages().len();
@@ -77,6 +85,46 @@ impl Partition {
         }
         Ok(scrubbed)
     }
+
+    /// The batches of a segment that are not those of the tree, although their checksums are right: somebody made these, too.
+    async fn find_altered(
+        &self,
+        files: &Files,
+        closed: &Closed,
+        pace: &Pace,
+    ) -> Result<Vec<Damage>, ReadError> {
+        let shell = &*self.shell;
+        let (log, partition, segment) = (shell.log, shell.partition, closed.base);
+        let _reading = files.readers.reading(closed.base);
+        let file = DirectFile::open(files.dir.join(segment_name(closed.base))).await?;
+        let (mut window, mut scan) = (Window::default(), Scan::new(shell.subject(closed)));
+        let (mut events, mut altered) = (Vec::new(), Vec::new());
+        while let Ok(need) = scan.need() {
+            let before = window.read_bytes;
+            let bytes = window.fetch(&file, need.position, need.len).await?;
+            pace.take(window.read_bytes - before).await;
+            shell.check_serving()?;
+            scan.supply(&bytes, &mut events);
+            for event in events.drain(..) {
+                let Event::Batch { header, position } = event else { continue };
+                let end = position.plus(header.total_len() as u64);
+                let Some(found) = leaf_of(&bytes, need, position).await else { continue };
+                match self.altered(found, (segment, position..end)).await {
+                    Ok(damage) => altered.extend(damage),
+                    Err(error) => {
+                        tracing::error!(%log, %partition, %segment, %error, "the records of a segment are not those of its root, and its tree does not say which are wrong");
+                        return Ok(altered);
+                    }
+                }
+            }
+        }
+        if altered.is_empty() {
+            self.mend_root(files, closed).await;
+        } else {
+            tracing::error!(%log, %partition, %segment, batches = altered.len(), "records are not those that the tree was made of, and their checksums are right: somebody altered them");
+        }
+        Ok(altered)
+    }
 }
 
 impl Shell {
@@ -86,7 +134,7 @@ impl Shell {
         machine.closed().iter().find(|closed| last.is_none_or(|last| closed.base > last)).copied()
     }
 
-    fn is_in_store_only(&self, files: &Files, closed: &Closed) -> bool {
+    pub(super) fn is_in_store_only(&self, files: &Files, closed: &Closed) -> bool {
         !matches!(self.remote_of(files, closed), Ok(None))
     }
 
@@ -117,14 +165,25 @@ impl Shell {
             self.check_serving()?;
             Ok(bytes)
         };
-        let (_, damages) = self.scan_closed(closed, fetch).await?;
-        Ok(Some(Segment { bytes: window.read_bytes, damages }))
+        let root = match &self.tree {
+            Some(_) => read_root(&files.dir, closed).await,
+            None => None,
+        };
+        let mut fold = root.as_ref().map(|root| SegmentFold::new(root.batches.start));
+        let (index, damages) = self.scan_closed(closed, fold.as_mut(), fetch).await?;
+        let is_other = |(root, fold): (SegmentRoot, SegmentFold)| {
+            (fold.node(), fold.next()) != (root.node, root.batches.end)
+        };
+        let is_whole = damages.is_empty() && index.end_offset() == closed.end;
+        let differs = is_whole && root.zip(fold).is_some_and(is_other);
+        Ok(Some(Segment { bytes: window.read_bytes, damages, differs }))
     }
 
-    /// Reads all of a closed segment with `fetch`: its index, and what of it is damaged.
+    /// Reads all of a closed segment with `fetch`: its index, and what of it is damaged. The batches go into `fold`.
     pub(super) async fn scan_closed(
         &self,
         closed: &Closed,
+        mut fold: Option<&mut SegmentFold>,
         mut fetch: impl AsyncFnMut(FilePosition, usize) -> Result<Slice, ReadError>,
     ) -> Result<(Index, Vec<Damage>), ReadError> {
         let mut scan = Scan::new(self.subject(closed));
@@ -135,7 +194,14 @@ impl Shell {
             scan.supply(&bytes, &mut events);
             for event in events.drain(..) {
                 match event {
-                    Event::Batch { header, position } => index.observe(&header, position),
+                    Event::Batch { header, position } => {
+                        index.observe(&header, position);
+                        if let Some(fold) = &mut fold
+                            && let Some((leaf, _)) = leaf_of(&bytes, need, position).await
+                        {
+                            fold.push(leaf);
+                        }
+                    }
                     Event::Damaged(damage) => damages.push(damage),
                     Event::Cut(_) => {}
                 }

@@ -16,6 +16,7 @@ mod nodes;
 mod opening;
 mod proving;
 mod restoring;
+pub(super) mod roots;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -44,7 +45,6 @@ use crate::partition::{
 use crate::proof::Checkpoint;
 use crate::segment_file::is_full;
 use nodes::{End, NodeFile};
-pub use proving::SegmentRoot;
 pub use restoring::TreeRestore;
 
 /// Bytes that may be written before the task is woken although it has something to do already.
@@ -67,6 +67,8 @@ pub(super) struct Tree {
     wake_at: Cell<u64>,
     /// Bytes that were read to be hashed: from memory, and from files.
     read: Cell<(u64, u64)>,
+    /// Closed segments below it have their roots beside them, as far as they are here.
+    rooted: Cell<Offset>,
 }
 
 #[derive(Default)]
@@ -123,6 +125,7 @@ impl Tree {
             due,
             wake_at: Cell::new(0),
             read: Cell::default(),
+            rooted: Cell::new(Offset::ZERO),
         }
     }
 
@@ -230,7 +233,7 @@ async fn run(partition: &Partition, tree: &Tree) {
     let outcome = match opening::open(partition, tree, files).await {
         Ok(end) => {
             tree.grown.borrow_mut().is_open = true;
-            grow(partition, tree, end).await
+            grow(partition, (tree, files), end).await
         }
         Err(fault) => Err(fault),
     };
@@ -245,9 +248,14 @@ async fn run(partition: &Partition, tree: &Tree) {
     }
 }
 
-async fn grow(partition: &Partition, tree: &Tree, mut end: End) -> Result<(), TreeFault> {
+async fn grow(
+    partition: &Partition,
+    (tree, files): (&Tree, &Files),
+    mut end: End,
+) -> Result<(), TreeFault> {
     let shell = &partition.shell;
     let mut published_at: Option<Monotonic> = None;
+    partition.write_roots(tree, files).await;
     loop {
         let due = tree.due.listen();
         tree.wake_at.set(u64::MAX);
@@ -267,6 +275,7 @@ async fn grow(partition: &Partition, tree: &Tree, mut end: End) -> Result<(), Tr
         let is_rebuilding = tree.grown.borrow().rebuild.is_some();
         if tree.has_news() && !is_rebuilding && (over || next.is_none_or(|next| next <= now)) {
             publish(shell, tree, &mut end).await?;
+            partition.write_roots(tree, files).await;
             published_at = Some(now);
         }
         if over {

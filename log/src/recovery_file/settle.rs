@@ -12,7 +12,7 @@ use crate::manifest::{MANIFEST_NAME, Manifest, SWAP_NAME, Swap};
 use crate::partition::{OpenError, PartitionConfig};
 use crate::recovery::{SwapFound, SwapRow, decide_swap};
 use crate::segment::{
-    SEGMENT_HEADER_BYTES, SegmentHeader, index_name, keys_name, parse_advisory_name, segment_name,
+    SEGMENT_HEADER_BYTES, SegmentHeader, advisory_names, parse_advisory_name, segment_name,
 };
 use crate::segment_file;
 
@@ -157,7 +157,7 @@ impl Recovery<'_> {
 
     /// Removes a segment with what was made of it.
     async fn remove_segment(&self, base: Offset) -> Result<(), OpenError> {
-        for name in [index_name(base), keys_name(base)] {
+        for name in advisory_names(base) {
             segment_file::remove_if_there(&self.dir.join(name)).await?;
         }
         self.remove_file(base).await

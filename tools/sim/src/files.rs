@@ -36,12 +36,18 @@ pub struct FileClass {
 
 /// Faults that announce themselves (errors, short transfers, full disks, slow ones) and crashes: every class survives
 /// them. Faults that do not are below. The first class that matches is the file's.
-pub const CLASSES: [FileClass; 15] = [
+pub const CLASSES: [FileClass; 16] = [
     FileClass {
         name: "index",
         matches: |path| has_extension(path, "idx"),
         silent: Duty::Survive,
         why: "advisory: rebuilt from its segment when missing or wrong",
+    },
+    FileClass {
+        name: "root of a segment",
+        matches: |path| has_extension(path, "root"),
+        silent: Duty::Survive,
+        why: "advisory: made again from the tree when missing or wrong",
     },
     FileClass {
         name: "recycled segment",

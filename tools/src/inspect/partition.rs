@@ -19,6 +19,7 @@ use pyralog_log::segment::{
 };
 
 use super::files::{Source, list, small};
+use super::root::{Rehash, RootReport};
 use crate::exit::Failure;
 
 /// What to look at.
@@ -66,6 +67,7 @@ pub(super) struct SegmentReport {
     pub(super) header: Option<SegmentHeader>,
     pub(super) index: Aside,
     pub(super) keys: Aside,
+    pub(super) root: RootReport,
     /// Offset after its last record, as far as it is known without reading it.
     pub(super) end: Option<Offset>,
     /// What reading it came to.
@@ -180,19 +182,27 @@ fn segment(
         header,
         index: Aside::Missing,
         keys: read_keys(dir, found.base, header.as_ref())?,
+        root: RootReport::read(dir, found.base, header.as_ref())?,
         end: known.or(index.sound().map(Index::end_offset)),
         survey: None,
         moving: false,
     };
     let mut rebuilt = Index::new(found.base);
     if depth == Depth::Everything {
-        let survey = walk(&mut source, (facts, found), &block, &mut |seen| {
+        let mut rehash = report.root.sound().map(|root| Rehash::new(dir, root));
+        let survey = walk(&mut source, (facts, found), &block, &mut |seen, bytes| {
             if let Seen::Batch { header, position } = seen {
                 rebuilt.observe(header, *position);
+                if let Some(rehash) = &mut rehash {
+                    rehash.take(header, *position, bytes);
+                }
             }
             visit(found, seen)
         })?;
         report.moving = source.has_moved();
+        if let Some(rehash) = rehash.filter(|_| survey.damages.is_empty() && !report.moving) {
+            report.root = rehash.finish(&(found.base..survey.end));
+        }
         report.end = Some(survey.end);
         report.survey = Some(survey);
     }
@@ -200,12 +210,12 @@ fn segment(
     Ok(Some(report))
 }
 
-/// Walks through the segment.
+/// Walks through the segment. What it meets is shown with the bytes from there on.
 fn walk(
     source: &mut Source,
     (facts, found): (&PartitionFacts, SegmentFound),
     block: &[u8],
-    visit: &mut dyn FnMut(&Seen) -> Result<(), Failure>,
+    visit: &mut impl FnMut(&Seen, &[u8]) -> Result<(), Failure>,
 ) -> Result<Survey, Failure> {
     let mut scan = facts.scan(found, block, owner(source.path()));
     let mut outcome = Ok(());
@@ -214,7 +224,12 @@ fn walk(
         let bytes = source.read(need.start, len)?;
         scan.supply(bytes, &mut |seen| {
             if outcome.is_ok() {
-                outcome = visit(seen);
+                let at = match seen {
+                    Seen::Batch { position, .. } => position.get() - need.start,
+                    Seen::Damage(_) => 0,
+                };
+                let from = usize::try_from(at).ok().and_then(|at| bytes.get(at..));
+                outcome = visit(seen, from.unwrap_or_default());
             }
         });
         std::mem::replace(&mut outcome, Ok(()))?;
@@ -285,6 +300,7 @@ impl PartitionReport {
             self.front.iter().filter(|front| !all.contains(front)).cloned().collect::<Vec<_>>(),
         );
         for segment in self.segments.iter().filter(|segment| !segment.moving) {
+            all.extend_from_slice(segment.root.altered());
             let Some(survey) = &segment.survey else {
                 if header_is_lost(segment) {
                     all.push(whole(segment));
@@ -306,11 +322,14 @@ impl PartitionReport {
         all
     }
 
-    /// How much is wrong: damaged ranges, and the manifest or the tree if it cannot be used, which is as bad.
+    /// How much is wrong: damaged ranges, roots that are not those of the records though no batch is known to be altered, and the
+    /// manifest or the tree if it cannot be used, which is as bad.
     pub(super) fn faults(&self) -> usize {
         let is_manifest_lost = matches!(self.manifest, Small::Unusable(_));
         let is_tree_lost = matches!(self.tree, Small::Unusable(_)) || self.missing_end().is_some();
-        self.damages().len() + usize::from(is_manifest_lost) + usize::from(is_tree_lost)
+        let of_nothing = |segment: &&SegmentReport| matches!(&segment.root, RootReport::Differs(_, altered) if altered.is_empty());
+        let roots = self.segments.iter().filter(of_nothing).count();
+        self.damages().len() + roots + usize::from(is_manifest_lost) + usize::from(is_tree_lost)
     }
 
     /// The records that a checkpoint of the tree covers and that are behind the end of what was read.

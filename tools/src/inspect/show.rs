@@ -6,6 +6,7 @@ use std::path::Path;
 use pyralog_log::batch::{BatchHeader, Codec};
 use pyralog_log::ids::Timestamp;
 use pyralog_log::inspect::{Seen, SegmentFound, Survey};
+use pyralog_log::merkle::SegmentRoot;
 use pyralog_log::partition::Published;
 use pyralog_log::recovery::{Damage, FileRow};
 use pyralog_log::segment::FilePosition;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::data_dir::DataReport;
 use super::partition::{Aside, Depth, PartitionReport, SegmentReport, Small, header_word};
+use super::root::RootReport;
 use crate::exit::Failure;
 use crate::output::{Output, Tone};
 use crate::quantity::{bytes_human, count_human};
@@ -141,6 +143,14 @@ fn notes(output: Output, segment: &SegmentReport, survey: &Survey) -> Result<(),
     if segment.moving {
         output.line(&format!("segment {base} changed while it was read: a server writes here"))?;
     }
+    if let RootReport::Differs(root, altered) = &segment.root {
+        let (word, hash) = (output.paint(Tone::Bad, "not the records of its root"), root.node.hash);
+        let which = match altered.len() {
+            0 => "no batch is another than the tree has, so the root is wrong: a scrub mends it",
+            _ => "the checksums are right, so somebody altered what is named below",
+        };
+        output.line(&format!("segment {base}: {word} {hash}; {which}"))?;
+    }
     match survey.row {
         FileRow::Scan => {}
         FileRow::Mend => {
@@ -180,11 +190,12 @@ fn segments(output: Output, report: &PartitionReport) -> Result<(), Failure> {
             "HEADER",
             "INDEX",
             "KEYS",
+            "ROOT",
         ];
         return output.table(&header, &rows);
     }
     output.table(
-        &["SEGMENT", "NEXT", "FILE", "CREATED (UTC)", "EPOCH", "HEADER", "INDEX", "KEYS"],
+        &["SEGMENT", "NEXT", "FILE", "CREATED (UTC)", "EPOCH", "HEADER", "INDEX", "KEYS", "ROOT"],
         &rows,
     )
 }
@@ -200,6 +211,7 @@ fn row(segment: &SegmentReport) -> Vec<String> {
         if header.is_some() { "ok" } else { "damaged" }.to_owned(),
         aside_text(&segment.index),
         aside_text(&segment.keys),
+        root_text(&segment.root),
     ]
 }
 
@@ -220,7 +232,38 @@ fn row_read(segment: &SegmentReport) -> Vec<String> {
         header_word(survey.state).to_owned(),
         aside_text(&segment.index),
         aside_text(&segment.keys),
+        root_text(&segment.root),
     ]
+}
+
+/// The beginning of the root, and what it is worth.
+fn root_text(root: &RootReport) -> String {
+    let start = |root: &SegmentRoot| root.node.hash.to_string()[..16].to_owned();
+    match root {
+        RootReport::Missing => "-".to_owned(),
+        RootReport::Unread(root) => start(root),
+        RootReport::Right(root) => format!("ok, {}", start(root)),
+        RootReport::Differs(root, _) => format!("not {}", start(root)),
+        RootReport::Unusable(why) => format!("unusable: {why}"),
+    }
+}
+
+fn root_json(root: &RootReport) -> Value {
+    let state = match root {
+        RootReport::Missing => return Value::Null,
+        RootReport::Unusable(why) => return json!({ "problem": why }),
+        RootReport::Unread(_) => "not compared",
+        RootReport::Right(_) => "ok",
+        RootReport::Differs(..) => "differs",
+    };
+    root.sound().map_or(Value::Null, |found| {
+        json!({
+            "hash": found.node.hash.to_string(),
+            "first_batch": found.batches.start,
+            "batches": found.batches.end - found.batches.start,
+            "state": state,
+        })
+    })
 }
 
 fn aside_text(aside: &Aside) -> String {
@@ -485,6 +528,7 @@ fn segment_json(segment: &SegmentReport) -> Value {
         "header": header.is_some(),
         "index": aside_text(&segment.index),
         "keys": aside_text(&segment.keys),
+        "root": root_json(&segment.root),
         "read": read,
         "moving": segment.moving,
     })

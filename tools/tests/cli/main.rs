@@ -15,6 +15,7 @@ mod proven_backup;
 mod records;
 mod remembered;
 mod restore;
+mod roots;
 mod sequences;
 mod serving;
 mod settings;

@@ -5,9 +5,14 @@ use super::simulated::{Host, append_until, record};
 use super::*;
 use crate::batch::Items;
 use crate::limits::MERKLE_KEPT_BYTES;
-use crate::merkle::{Frontier, NODES_START, Root, TREE_NAME, batch_hash, leaf, nodes_before};
-use crate::partition::{Proofs, Published, TreeError, TreeFault, TruncateError};
+use crate::merkle::{
+    Frontier, NODES_START, Node, Root, SegmentRoot, TREE_NAME, batch_hash, leaf, nodes_before,
+};
+use crate::pace::Pace;
+use crate::partition::{Closed, Proofs, Published, TreeError, TreeFault, TruncateError};
+use crate::partition_file::tree::roots::read_root;
 use crate::proof::NodeKey;
+use crate::segment::root_name;
 use pyralog_runtime::away;
 
 /// A place whose partition has proofs.
@@ -66,6 +71,16 @@ async fn append_batches(bench: &Bench, partition: &Partition, until: u64) {
         bench.append(partition, &batch, Durability::Synced).await.unwrap();
         offset = partition.watermarks().end.get();
     }
+}
+
+/// The root beside a closed segment that a published tree holds. It is written after the tree is told.
+async fn root_of(bench: &Bench, closed: &Closed) -> SegmentRoot {
+    for _ in 0..LOOKS_MAX {
+        if let Some(root) = read_root(bench.dir(), closed).await {
+            return root;
+        }
+    }
+    panic!("{closed:?} has no root")
 }
 
 #[test]
@@ -143,7 +158,11 @@ fn every_offset_of_several_sizes_is_proven_and_segments_have_roots() {
         let size = newest.tree_size + 1;
         let unknown = partition.prove(Offset::ZERO, size).await;
         assert!(matches!(unknown, Err(TreeError::Size { asked, .. }) if asked == size));
-        let roots = partition.segment_roots().await.unwrap();
+        let closed = partition.shell.machine.borrow().closed().to_vec();
+        let mut roots = Vec::new();
+        for closed in closed.iter().filter(|closed| closed.end <= newest.end_offset) {
+            roots.push(root_of(&bench, closed).await);
+        }
         assert!(roots.len() > 1, "{} segments", roots.len());
         let (mut batches, mut offset) = (0, Offset::ZERO);
         for root in roots {
@@ -153,6 +172,36 @@ fn every_offset_of_several_sizes_is_proven_and_segments_have_roots() {
         }
         let all = partition.tree_nodes(0, usize::MAX).await.unwrap();
         assert_eq!(all.len() as u64, nodes_before(newest.tree_size));
+    });
+}
+
+#[test]
+fn a_root_that_is_gone_or_wrong_is_made_again() {
+    on_core(|bench| async move {
+        let bench = provable(&bench, "here");
+        let (partition, _) = bench.open().await;
+        append_batches(&bench, &partition, 200).await;
+        published(&partition, 200).await.unwrap();
+        let closed = partition.shell.machine.borrow().closed().to_vec();
+        let [gone, wrong, ..] = &closed[..] else { panic!("{closed:?}") };
+        let (first, second) = (root_of(&bench, gone).await, root_of(&bench, wrong).await);
+        let damaged = partition.scrub(&Pace::new(1 << 40)).await.unwrap().damaged;
+        assert_eq!(damaged, []);
+        partition.close().await;
+
+        file::remove_file(bench.dir().join(root_name(gone.base))).await.unwrap();
+        let other = SegmentRoot { node: first.node, ..second.clone() };
+        let other =
+            SegmentRoot { node: Node { records: second.node.records, ..other.node }, ..other };
+        let path = bench.dir().join(root_name(wrong.base));
+        file::write_small_atomic(path, other.encode(wrong.generation)).await.unwrap();
+        let (partition, _) = bench.open().await;
+        assert_eq!(root_of(&bench, gone).await, first, "the next life makes it");
+        assert_eq!(read_root(bench.dir(), wrong).await, Some(other), "nobody has looked yet");
+        let damaged = partition.scrub(&Pace::new(1 << 40)).await.unwrap().damaged;
+        assert_eq!(damaged, [], "every batch is that of the tree");
+        assert_eq!(read_root(bench.dir(), wrong).await, Some(second));
+        partition.close().await;
     });
 }
 

@@ -9,25 +9,14 @@ use super::NodeFile;
 use crate::ids::Offset;
 use crate::limits::MERKLE_NODES_READ_MAX;
 use crate::merkle::{
-    ConsistencyProof, Descent, Located, Node, NodeId, Root, bag, consistency_ranges, cover,
-    nodes_before,
+    ConsistencyProof, Descent, Located, Node, NodeId, Root, SegmentRoot, bag, consistency_ranges,
+    cover, nodes_before,
 };
 use crate::partition::TreeError;
 use crate::partition_file::Partition;
 
 /// Nodes that are read at once: those of six levels, or of the right edge of some more, are neighbours.
 const NEIGHBOURS: usize = 100;
-
-/// The part of a tree that a closed segment is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentRoot {
-    /// Its offsets.
-    pub offsets: Range<Offset>,
-    /// Its batches, counted from the beginning of the log.
-    pub batches: Range<u64>,
-    /// The node over them: the fewest complete subtrees that cover them, joined from the right.
-    pub node: Node,
-}
 
 /// Nodes that were read for one answer.
 struct Reader {
@@ -142,29 +131,14 @@ impl Partition {
         Ok(self.tree_reader(size)?.file.read(first, count).await?)
     }
 
-    /// The part of the newest published tree that each closed segment is which is all in it, oldest first.
-    ///
-    /// # Errors
-    /// If there is no tree, or nodes cannot be read or are damaged.
-    pub async fn segment_roots(&self) -> Result<Vec<SegmentRoot>, TreeError> {
-        let end = self.proven_until().ok_or(TreeError::NoTree)?;
-        let closed: Vec<Range<Offset>> = {
-            let machine = self.shell.machine.borrow();
-            let closed = machine.closed().iter().map(|closed| closed.base..closed.end);
-            closed.filter(|offsets| offsets.end <= end && !offsets.is_empty()).collect()
-        };
-        let mut roots = Vec::with_capacity(closed.len());
-        for offsets in closed {
-            roots.push(self.segment_root(offsets).await?);
-        }
-        Ok(roots)
-    }
-
     /// The part of the newest published tree that the batches with these offsets are.
     ///
     /// # Errors
-    /// As [`Partition::segment_roots`]; also if batches cross the ends of the range.
-    pub async fn segment_root(&self, offsets: Range<Offset>) -> Result<SegmentRoot, TreeError> {
+    /// If there is no tree, if batches cross the ends of the range, or nodes cannot be read or are damaged.
+    pub(super) async fn segment_root(
+        &self,
+        offsets: Range<Offset>,
+    ) -> Result<SegmentRoot, TreeError> {
         let size = self.tree_status().and_then(|status| status.published);
         let size = size.map_or(0, |published| published.checkpoint.tree_size);
         let mut reader = self.tree_reader(size)?;
