@@ -287,6 +287,7 @@ impl DataDir {
         // An earlier start may have made the folders and not have come to the sync. Whoever made the first of them has
         // synced the name of the directory itself.
         blocking::sync_dir(path).map_err(|source| failed(path, source))?;
+        sync_folders(&directory.recycle())?;
         Ok(directory)
     }
 
@@ -360,6 +361,18 @@ impl Foundation {
         let identity = write_node_file(&self.path, identity)?;
         Ok(DataDir { path: self.path, identity, _lock: self.lock })
     }
+}
+
+/// Syncs the folders in `folder`. What a process moved there before it died is where it moved it, and a loss of power may still
+/// undo that: then a segment that was replaced would be back. Partitions sync the folder of their core only, and with another
+/// number of shards that is another one.
+fn sync_folders(folder: &Path) -> Result<(), DataDirError> {
+    let entries = blocking::list_dir(folder).map_err(|source| failed(folder, source))?;
+    for entry in entries.iter().filter(|entry| entry.is_dir) {
+        let inner = folder.join(&entry.name);
+        blocking::sync_dir(&inner).map_err(|source| failed(&inner, source))?;
+    }
+    Ok(())
 }
 
 /// Who the directory at `path` belongs to, or `None` if it is not a data directory. Takes no lock and writes nothing.

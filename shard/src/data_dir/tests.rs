@@ -1,5 +1,6 @@
 //! Every way a data directory can be wrong, and what is said about it.
 
+use pyralog_runtime::file::Sync;
 use pyralog_runtime::sim::{Crash, NodeId, Simulation};
 
 use super::*;
@@ -149,9 +150,9 @@ fn die_opening(world: &Simulation, node: NodeId, calls: u64, crash: Crash) -> Op
 #[test]
 fn an_opened_directory_keeps_its_identity_and_folders_wherever_starts_before_it_died() {
     let mut complete = 0;
-    for case in 0..1152 {
+    for case in 0..1280 {
         let (calls, crash) =
-            (case % 36, if case % 72 < 36 { Crash::Process } else { Crash::Power });
+            (case % 40, if case % 80 < 40 { Crash::Process } else { Crash::Power });
         let world = Simulation::new(case);
         let node = world.add_node("node");
         let first = die_opening(&world, node, calls, crash);
@@ -173,6 +174,25 @@ fn an_opened_directory_keeps_its_identity_and_folders_wherever_starts_before_it_
         (100..1000).contains(&complete),
         "{complete} starts came to their end, the others died"
     );
+}
+
+#[test]
+fn what_an_earlier_start_has_recycled_stays_recycled_whichever_core_did_it() {
+    for seed in 0..20 {
+        let world = Simulation::new(seed);
+        let node = world.add_node("node");
+        let moved = Path::new(DATA).join("recycle/5/0123456789abcdef.seg");
+        world.on_node(node, || {
+            open_as(1).unwrap();
+            blocking::create_dir_all(moved.parent().unwrap()).unwrap();
+            blocking::append(&moved, b"x", Sync::Data).unwrap();
+        });
+        world.crash(node, Crash::Process);
+        world.on_node(node, || open_as(2)).unwrap();
+        world.crash(node, Crash::Power);
+        let is_there = world.on_node(node, || blocking::exists(&moved));
+        assert!(is_there.unwrap(), "seed {seed}: it is back where it was");
+    }
 }
 
 #[test]
