@@ -513,6 +513,15 @@ impl<'h> Evidence<'h> {
                 Kind::Struck { target: Target::Partition(place), fault } => {
                     self.partition(life, *place).strike(event, fault);
                 }
+                Kind::Struck { target: Target::Catalog, fault } => {
+                    // Its last words may be gone, and a log be there again without what it held.
+                    let logs = &self.logs;
+                    let of_deleted = self
+                        .partitions
+                        .iter_mut()
+                        .filter(|((of, place), _)| *of == life && logs.is_deleted(place.log));
+                    of_deleted.for_each(|(_, partition)| partition.strike(event, fault));
+                }
                 Kind::CallFailed { target: Target::Partition(place), .. } => {
                     self.partition(life, *place).failed.push(event);
                 }

@@ -1,7 +1,9 @@
 //! Losses that may be, and losses that must not.
 
 use crate::files::WIDE_ROT;
-use crate::history::{End, FinalRead, Kind, Level, LogChanges, Refusal};
+use crate::history::{
+    CatalogAnswer, CatalogAsk, End, FinalRead, Kind, Level, LogChanges, Refusal, Target,
+};
 use crate::oracle::story::Story;
 
 const ENDS: [End; 3] = [End::Stopped, End::Process, End::Power];
@@ -365,4 +367,20 @@ fn evicted_records_are_not_lost() {
     let read = FinalRead { begun, place, low: 2, high: 4, records, damaged };
     story.push(Kind::FinalRead(read));
     story.assert_clean();
+}
+
+#[test]
+fn a_deleted_log_that_a_damaged_catalog_brings_back_may_be_empty() {
+    let mut story = Story::new();
+    story.wrote(4, 0);
+    let delete = CatalogAsk::Delete { name: "log".to_owned() };
+    story.ask(delete, CatalogAnswer::Done { log: story.place().log });
+    let mut sound = story.clone();
+    story.push(Kind::Struck { target: Target::Catalog, fault: "lost write" });
+    for story in [&mut story, &mut sound] {
+        story.end(End::Process);
+        story.final_read(&[]);
+    }
+    assert_eq!(story.judge("durability"), Vec::<String>::new());
+    assert_ne!(sound.judge("durability"), Vec::<String>::new());
 }

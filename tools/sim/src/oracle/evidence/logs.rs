@@ -150,6 +150,14 @@ impl<'h> Logs<'h> {
         self.asks.get(*self.numbers.get(&request)?)
     }
 
+    /// Whether somebody was told that this log is deleted.
+    pub(super) fn is_deleted(&self, log: u64) -> bool {
+        self.asks.iter().any(|ask| {
+            matches!(ask.what, CatalogAsk::Delete { .. })
+                && ask.done().is_some_and(|(_, done)| done == log)
+        })
+    }
+
     /// Every log that is known: life, id and name.
     pub(in crate::oracle) fn all(&self) -> impl Iterator<Item = ((usize, u64), &'h str)> {
         self.known.iter().map(|(log, known)| (*log, known.name))
