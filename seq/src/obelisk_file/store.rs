@@ -88,8 +88,10 @@ impl Store {
                 if value > sidecar.bound {
                     newest.sync().map_err(ObeliskError::Unopened)?;
                 }
-                // Nor may the name of the newest be durable yet, and the others must not go before it is.
-                if value > sidecar.bound || !stock.files.is_empty() {
+                // Nor may the name of the newest be durable yet, and the others must not go before it is; nor that of the first
+                // sidecar, without which nothing says that it was made.
+                let is_fresh = value == 0 || value > sidecar.bound;
+                if is_fresh || !stock.files.is_empty() {
                     let synced = blocking::sync_dir(&stock.directory);
                     synced.map_err(|error| unopened("sync", &stock.directory, error))?;
                 }
