@@ -4,7 +4,7 @@ use super::harness::{Bench, on_core};
 use super::simulated::{Host, append_until, record};
 use super::*;
 use crate::batch::Items;
-use crate::limits::MERKLE_KEPT_BYTES;
+use crate::limits::{MERKLE_KEPT_BYTES, UNSYNCED_AGE_MAX};
 use crate::merkle::{
     Frontier, NODES_START, Node, Root, SegmentRoot, TREE_NAME, batch_hash, leaf, nodes_before,
 };
@@ -394,6 +394,50 @@ fn a_leaf_is_the_same_from_memory_and_read_back() {
         assert_eq!(computed(&partition, Offset::new(120)).await, root, "all of it is on the disk");
         partition.close().await;
     });
+}
+
+#[test]
+fn nothing_is_hashed_that_readers_see_and_a_power_cut_may_take() {
+    let host = Host::new(2);
+    let at_written = |bench: &Bench| {
+        provable(bench, "here").with(|config| config.durability = Durability::Written)
+    };
+    let batch = || unsealed(0, 90_000, 1, None);
+    assert!(host.live(|bench, _| {
+        let bench = at_written(&bench);
+        async move {
+            let (partition, _) = bench.open().await;
+            for end in [4, 8] {
+                let hashed = partition.tree_status().unwrap().hashed;
+                for _ in 0..4 {
+                    bench.append(&partition, &batch(), Durability::Written).await.unwrap();
+                }
+                time::sleep(UNSYNCED_AGE_MAX / 2).await;
+                let status = partition.tree_status().unwrap();
+                assert_eq!(partition.watermarks().high, Offset::new(end), "readers see them");
+                assert_eq!((status.hashed, status.lag_records), (hashed, 0));
+                if end == 4 {
+                    partition.flush(Durability::Synced).await.unwrap();
+                    published(&partition, end).await.unwrap();
+                }
+            }
+            // The process ends as it is.
+        }
+    }));
+    host.lose_power();
+    assert!(host.live(|bench, _| {
+        let bench = at_written(&bench);
+        async move {
+            let (partition, report) = bench.open().await;
+            assert!(report.end.get() >= 4, "{report:?}");
+            bench.append(&partition, &batch(), Durability::Synced).await.unwrap();
+            let end = partition.watermarks().end;
+            let now = published(&partition, end.get()).await.unwrap().checkpoint;
+            let root = computed(&partition, end).await;
+            assert_eq!(now.root, *root.node.hash.as_bytes());
+            partition.close().await;
+        }
+    }));
 }
 
 #[test]
