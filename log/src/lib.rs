@@ -19,6 +19,7 @@ pub mod proof;
 pub mod recovery;
 pub mod recovery_file;
 pub mod remote;
+pub mod reserve;
 pub mod restore;
 pub mod retention;
 pub mod segment;

@@ -9,6 +9,7 @@ mod advisory;
 mod again;
 mod opening;
 mod settle;
+mod space;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -27,13 +28,14 @@ use crate::partition::{Closed, OpenError, PartitionConfig, Recovered};
 use crate::recovery::scan::{End, Event, Opening, Scan, Subject, Vouched};
 use crate::recovery::{Cut, Damage, Extent, FileRow, HeaderFound, RecoveryReport, decide_file};
 use crate::segment::{
-    FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, index_name, parse_segment_name, segment_name,
+    FilePosition, SEGMENT_HEADER_BYTES, SegmentHeader, parse_segment_name, segment_name,
 };
 use crate::segment_file::{self, NEXT_NAME, SegmentFile, header_block};
 use crate::sessions::Sessions;
 pub(crate) use advisory::{Window, read_index};
 use advisory::{read_checkpoint, read_damages, remove_temporary};
 use settle::read_manifest;
+pub(crate) use space::open;
 
 /// Directory, beside the segments, to which damaged bytes are copied.
 pub const QUARANTINE_NAME: &str = "quarantine";
@@ -93,7 +95,7 @@ struct Recovery<'a> {
 ///
 /// # Errors
 /// If the file system fails, or the directory belongs to another partition.
-pub(crate) async fn open(
+async fn try_open(
     config: &PartitionConfig,
     dir: &Path,
     recycle: &Path,
@@ -278,9 +280,7 @@ impl<'a> Recovery<'a> {
             append_max: scanned.append_max,
         };
         self.closed.push(closed);
-        file::write_small_atomic(self.dir.join(index_name(base)), scanned.index.encode(generation))
-            .await?;
-        Ok(())
+        self.write_index(base, scanned.index.encode(generation)).await
     }
 
     /// Opens a segment file whose header is ours or can be mended; otherwise moves it away.

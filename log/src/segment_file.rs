@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use pyralog_runtime::buffer::{Buffer, BufferMut};
 use pyralog_runtime::channel::Event;
-use pyralog_runtime::file::{self, DirectFile, Sync};
+use pyralog_runtime::file::{self, DirectFile, Entry, Sync};
 use pyralog_runtime::{IoError, IoErrorKind, rng, time};
 
 use crate::ids::{Offset, Timestamp};
@@ -19,6 +19,7 @@ use crate::limits::{
     INITIALISE_BYTES_MAX, INITIALISE_BYTES_MIN, PREALLOCATE_STEP_MAX, PREALLOCATE_STEP_MIN,
     READ_BYTES_MAX, RECYCLED_FILES_MAX,
 };
+use crate::reserve::RESERVE_NAME;
 use crate::segment::{BLOCK_BYTES, FilePosition, SegmentHeader, segment_name};
 
 /// Name of a file that is prepared and not yet a segment.
@@ -238,7 +239,8 @@ pub(crate) fn header_block(header: &SegmentHeader) -> Buffer {
 /// Renames some recycled file of `len` bytes to `path`. Other partitions of the core may be faster.
 async fn take_recycled(recycle: &Path, path: &Path, len: u64) -> bool {
     let Ok(entries) = file::list_dir(recycle).await else { return false };
-    for entry in entries.iter().filter(|entry| !entry.is_dir && entry.len == len) {
+    let is_free = |entry: &&Entry| !entry.is_dir && entry.len == len && entry.name != RESERVE_NAME;
+    for entry in entries.iter().filter(is_free) {
         if file::rename(recycle.join(&entry.name), path).await.is_ok() {
             return true;
         }
@@ -266,11 +268,11 @@ pub(crate) fn lacks_space(error: &IoError) -> bool {
     error.kind() == IoErrorKind::NoSpace
 }
 
-/// Removes the files that wait to be used again: somebody needs their space. Whether any went.
+/// Removes the files that wait to be used again: somebody needs their space. Whether any went. The reserve stays.
 pub(crate) async fn give_back(recycle: &Path) -> bool {
     let entries = file::list_dir(recycle).await.unwrap_or_default();
     let mut has_given = false;
-    for entry in entries.iter().filter(|entry| !entry.is_dir) {
+    for entry in entries.iter().filter(|entry| !entry.is_dir && entry.name != RESERVE_NAME) {
         has_given |= file::remove_file(recycle.join(&entry.name)).await.is_ok();
     }
     has_given

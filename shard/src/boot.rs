@@ -114,6 +114,7 @@ pub(crate) async fn follow(shard: &Rc<Shard>, order: Boot) -> Result<Booted, Str
     let logs: Vec<_> = order.catalog.iter().cloned().collect();
     *shard.catalog.borrow_mut() = order.catalog;
     let recovery = shard.open_logs(&logs).await;
+    shard.keep_reserve().await;
     tracing::info!(shard = shard.index, %address, partitions = shard.partitions.len(), "ready");
     Ok(Booted { address: Some(address), recovery })
 }

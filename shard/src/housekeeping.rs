@@ -45,6 +45,7 @@ async fn bound(shard: Rc<Shard>) {
                 return;
             }
         }
+        shard.keep_reserve().await;
         shard.metrics.add(Counter::HousekeepingRounds, 1);
         rest(&shard, due).await;
     }

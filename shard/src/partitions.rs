@@ -17,6 +17,7 @@ use pyralog_log::ids::{LogId, Offset, PartitionId, Timestamp};
 use pyralog_log::partition::{Changes, PartitionConfig, Proofs, Storage, Tiering, TreeStatus};
 use pyralog_log::partition_file::{Partition, TierUse};
 use pyralog_log::recovery::RecoveryReport;
+use pyralog_log::reserve;
 use pyralog_log::retention::{Bounds, Life};
 use pyralog_wire::message::{CompactionInfo, PartitionInfo, StoreInfo, TreeInfo};
 use pyralog_wire::{ErrorCode, ErrorReply, Integrity, LogConfig, LogStorage};
@@ -381,6 +382,13 @@ impl Shard {
                 bytes_max: entry.config.memory_bytes_max,
                 ttl: ttl(&entry.config),
             },
+        }
+    }
+
+    /// Sees to it that the partitions of this core can be opened on a full disk.
+    pub(crate) async fn keep_reserve(&self) {
+        if let DataConfig::Dir(data) = &self.config.data {
+            reserve::keep(&recycle_folder(data, self.index)).await;
         }
     }
 

@@ -136,6 +136,13 @@ pub const NO_SPACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// while its background class makes the next.
 pub const RECYCLED_FILES_MAX: usize = 8;
 
+/// Bytes of a disk that a core keeps for opening its partitions, so that a server with a full disk starts: a block of the
+/// segment and a checkpoint of 4 KiB for each of 500 partitions, all of which may be written at once.
+pub const RESERVE_BYTES: u64 = 4 << 20;
+
+/// Least bytes of such a reserve: a smaller one opens no partition.
+pub const RESERVE_BYTES_MIN: u64 = 64 << 10;
+
 /// First step of preallocation; each is twice the last, up to [`PREALLOCATE_STEP_MAX`].
 ///
 /// 1 MiB: an idle partition takes no more of the disk than that.
@@ -221,7 +228,7 @@ const fn limit(name: &'static str, value: u64, unit: &'static str, why: &'static
 }
 
 #[rustfmt::skip]
-const fn segment_limits() -> [Limit; 14] {
+const fn segment_limits() -> [Limit; 16] {
     [
         limit("SEGMENT_BYTES_MIN", SEGMENT_BYTES_MIN, "bytes", "below it a segment costs more than its data"),
         limit("SEGMENT_BYTES_DEFAULT", SEGMENT_BYTES_DEFAULT, "bytes", "scanned by a recovery in half a second"),
@@ -235,6 +242,8 @@ const fn segment_limits() -> [Limit; 14] {
         limit("INITIALISE_BYTES_MAX", INITIALISE_BYTES_MAX, "bytes", "4096 groups of one block"),
         limit("UNSYNCED_BYTES_MAX", UNSYNCED_BYTES_MAX, "bytes", "a tenth of a second of disk"),
         limit("RECYCLED_FILES_MAX", RECYCLED_FILES_MAX as u64, "files", "what a core fills while it makes the next"),
+        limit("RESERVE_BYTES", RESERVE_BYTES, "bytes", "a block and a checkpoint for each of 500 partitions of a core"),
+        limit("RESERVE_BYTES_MIN", RESERVE_BYTES_MIN, "bytes", "a smaller one opens no partition"),
         limit("REMOTE_SEGMENTS_MAX", REMOTE_SEGMENTS_MAX as u64, "segments", "128 TiB of 1 GiB each; the manifest has 23 MiB"),
         limit("DAMAGES_MAX", DAMAGES_MAX as u64, "ranges", "a disk that breaks more often is beyond listing"),
     ]

@@ -13,7 +13,7 @@ use crate::partition::{AppendTimes, Head, OpenError, Recovered};
 use crate::recovery::RecoveryReport;
 use crate::recovery::scan::Opening;
 use crate::segment::{FilePosition, SEGMENT_HEADER_BYTES, index_name};
-use crate::segment_file::{self, SegmentFile};
+use crate::segment_file::{self, SegmentFile, lacks_space, remove_if_there};
 
 impl Recovery<'_> {
     /// Writes and syncs the mark that opens the new incarnation, then the checkpoint.
@@ -84,6 +84,19 @@ impl Recovery<'_> {
         self.finish(head, place, Vec::new(), (opening, clean)).await
     }
 
+    /// Writes an index, unless there is no space: it is made again when it is needed.
+    pub(super) async fn write_index(&self, base: Offset, index: Vec<u8>) -> Result<(), OpenError> {
+        let path = self.dir.join(index_name(base));
+        match file::write_small_atomic(&path, index).await {
+            Err(error) if lacks_space(&error) => {
+                // What is there is of before, and its space is needed.
+                remove_if_there(&path).await?;
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+
     /// Lists what was found damaged, before anything is written over it.
     pub(super) async fn save_damages(&mut self) -> Result<(), OpenError> {
         self.damages.sort_by_key(|damage| (damage.offsets.start, damage.positions.start));
@@ -105,8 +118,7 @@ impl Recovery<'_> {
         let generation = head.header().generation;
         let start = Start { segment: place.segment, position: place.position, offset: self.end };
         if place.position > FilePosition::STREAM_START {
-            let path = self.dir.join(index_name(place.segment));
-            file::write_small_atomic(path, place.index.encode(generation)).await?;
+            self.write_index(place.segment, place.index.encode(generation)).await?;
         }
         let low = self.low(place.segment);
         let report = RecoveryReport {

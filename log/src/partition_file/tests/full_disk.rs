@@ -87,3 +87,52 @@ fn a_full_disk_lets_go_of_what_is_in_the_store() {
         }
     }));
 }
+
+/// With a reserve, or with indexes that can be made again, whoever closes or dies on a full disk opens again there, reads, and
+/// truncates.
+#[test]
+fn a_partition_on_a_full_disk_opens_again_and_can_be_freed() {
+    for (has_reserve, dies) in [(true, false), (true, true), (false, false), (false, true)] {
+        let host = host();
+        let (sim, node) = (Rc::clone(&host.sim), host.node);
+        assert!(host.live(|bench, _| {
+            let (bench, sim) = (place(&bench), Rc::clone(&sim));
+            async move {
+                let (partition, _) = bench.open().await;
+                append_until(&bench, &partition, Durability::Synced, 120).await;
+                if has_reserve {
+                    let Storage::Durable { recycle, .. } = &bench.config().storage else { return };
+                    crate::reserve::keep(recycle).await;
+                }
+                sim.set_disk_capacity(node, Some(sim.used_space(node)));
+                append_until(&bench, &partition, Durability::Synced, MANY).await;
+                assert!(partition.stats().no_space);
+                sim.set_disk_capacity(node, Some(sim.used_space(node)));
+                if !dies {
+                    partition.close().await;
+                }
+            }
+        }));
+        if dies {
+            host.lose_power();
+        }
+        let used = sim.used_space(node);
+        sim.set_disk_capacity(node, Some(used));
+        assert!(host.live(|bench, _| {
+            let (bench, sim) = (place(&bench), Rc::clone(&sim));
+            async move {
+                let (partition, report) = bench.open().await;
+                assert_eq!(report.damaged, vec![]);
+                assert!(report.end.get() >= 120);
+                let expected: Vec<_> = (0..report.end.get()).map(record).collect();
+                assert!(bench.read_all(&partition).await == expected);
+                let closed = partition.shell.machine.borrow().closed().to_vec();
+                let low = partition.truncate_before(closed[1].end).await.unwrap();
+                assert_eq!(low, closed[1].end);
+                goes_on(&bench, &partition).await;
+                sim.set_disk_capacity(node, None);
+                partition.close().await;
+            }
+        }));
+    }
+}
