@@ -217,6 +217,11 @@ impl Machine {
         }
     }
 
+    /// What was noted of a segment whose file went, because it is read from elsewhere.
+    pub(crate) fn take_damages(&mut self, segment: Offset) -> Vec<Damage> {
+        self.damages.extract_if(.., |damage| damage.segment == segment).collect()
+    }
+
     /// Lets go of the tail but for the least, as an idle partition does: memory is short.
     pub(crate) fn shed_tail(&mut self) {
         assert!(!self.is_memory(), "what a memory log has is nowhere else");

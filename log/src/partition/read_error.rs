@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use pyralog_runtime::IoError;
+use pyralog_runtime::{IoError, IoErrorKind};
 
 use crate::ids::Offset;
 use crate::remote::RemoteError;
@@ -34,6 +34,17 @@ pub enum ReadError {
     NoKeyIndex,
     /// The partition is closed.
     Closed,
+}
+
+impl ReadError {
+    /// Whether it is the file that is not what it was: what has the records elsewhere may give them.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io(error) => matches!(error.kind(), IoErrorKind::Device | IoErrorKind::NotFound),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for ReadError {

@@ -72,13 +72,38 @@ impl Partition {
         self.read_telling(from, bytes_max, None).await
     }
 
-    /// As [`Self::read`]. If it reads a file, `tell` hears where it will end as soon as the disk is
+    /// As [`Self::read`]. What is damaged on the disk is read from the object store, if that has it. If it reads a file, `tell` hears where it will end as soon as the disk is
     /// done, before checksums are verified, and says whether it has begun the next read: so the disk
     /// is kept busy meanwhile. It may end before that, if the disk has damaged something.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub async fn read_telling(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        tell: Option<&dyn Fn(Offset) -> bool>,
+    ) -> Result<Read, ReadError> {
+        let read = self.read_once(from, bytes_max, tell).await;
+        let (shell, hurt) = (&self.shell, self.hurt_by(from, &read));
+        if let (Some(hurt), Some(files)) = (hurt, &shell.files)
+            && shell.can_heal(files, Some(hurt))
+            && shell.heal(Some(hurt)).await
+        {
+            return self.read_once(from, bytes_max, tell).await;
+        }
+        read
+    }
+
+    /// The closed segment of an offset whose file is not what it should be, if that is why it was not read.
+    fn hurt_by(&self, from: Offset, read: &Result<Read, ReadError>) -> Option<Offset> {
+        read.as_ref().err().filter(|error| error.is_of_the_disk())?;
+        let machine = self.shell.machine.borrow();
+        let holds = |closed: &&Closed| closed.base <= from && from < closed.end;
+        machine.closed().iter().find(holds).map(|closed| closed.base)
+    }
+
+    async fn read_once(
         &self,
         from: Offset,
         bytes_max: usize,
@@ -100,7 +125,7 @@ impl Partition {
                 let is_stale = read.is_err() && !shell.machine.borrow().has(&plan);
                 if is_stale {
                     // The segment went while it was read, or was replaced: the offset is elsewhere, or gone.
-                    return Box::pin(self.read_telling(from, bytes_max, tell)).await;
+                    return Box::pin(self.read_once(from, bytes_max, tell)).await;
                 }
                 let (pieces, offsets) = read?;
                 slices = pieces;

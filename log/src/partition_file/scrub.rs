@@ -42,7 +42,8 @@ struct Segment {
 impl Partition {
     /// Reads every closed segment whose file is here, oldest first, at `pace`: marks, headers and bodies of batches, and of
     /// logs with proofs their hashes, which must lead to the root of the segment. Damage
-    /// that nobody knew is logged once and known to readers from then on, those of later lives included. A segment that the disk does not give is damaged
+    /// that nobody knew is logged once and known to readers from then on, those of later lives included; what the object store
+    /// has, too, is read from there from then on. A segment that the disk does not give is damaged
     /// as a whole, but readers go on trying. Nothing for a partition in memory. May be dropped at any time.
     ///
     /// # Errors
@@ -77,10 +78,19 @@ impl Partition {
                     if shell.machine.borrow().damages().len() > known {
                         shell.remember_damages(files).await;
                     }
+                    if shell.can_heal(files, None) {
+                        self.shell.heal(None).await;
+                    }
                 }
                 Ok(None) => {}
                 Err(ReadError::Closed) => return Err(ReadError::Closed),
-                Err(error) => scrubbed.damaged.push(shell.unreadable(&closed, &error)),
+                Err(error) => {
+                    scrubbed.damaged.push(shell.unreadable(&closed, &error));
+                    let hurt = error.is_of_the_disk().then_some(closed.base);
+                    if shell.can_heal(files, hurt) {
+                        self.shell.heal(hurt).await;
+                    }
+                }
             }
         }
         Ok(scrubbed)
@@ -229,7 +239,7 @@ impl Shell {
     }
 
     /// Lists what is damaged for the next life, which does not read closed segments.
-    async fn remember_damages(&self, files: &Files) {
+    pub(super) async fn remember_damages(&self, files: &Files) {
         let turn = files.removing.take().await;
         let bytes = encode_damages(self.machine.borrow().damages());
         if let Err(error) = file::write_small_atomic(files.dir.join(DAMAGED_NAME), bytes).await {

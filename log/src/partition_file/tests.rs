@@ -6,6 +6,7 @@ mod crash;
 mod cut_short;
 mod full_disk;
 mod harness;
+mod healed;
 mod keys;
 mod rescan;
 mod restored;

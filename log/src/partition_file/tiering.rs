@@ -8,6 +8,7 @@
 //! Deleting goes the other way: the manifest forgets an object, then the object goes. What was left behind is found by a
 //! sweep, which lists the partition's prefix and deletes what the manifest does not name, if it is old enough.
 
+mod heal;
 mod upload;
 
 use std::cell::{Cell, RefCell};
@@ -143,6 +144,9 @@ impl Partition {
             return Ok(false);
         }
         shell.start_settling();
+        if shell.can_heal(files, None) {
+            shell.heal(None).await;
+        }
         let done = shell.unless_closing(shell.tier_round(files, tier, pace)).await;
         let Some(done) = done else { return Ok(false) };
         let store_failed = matches!(done, Err(TierError::Remote(_) | TierError::Unsound { .. }));
@@ -260,30 +264,45 @@ impl Shell {
 
     /// Lets go of the files of segments that are in the store and that local retention does not keep. Oldest first.
     async fn let_go(&self, files: &Files, tier: &Tier) -> Result<(), TierError> {
-        let prefix = tier.prefix(self.log, self.partition);
         let not_kept = self.not_kept(files);
         let going: Vec<Offset> = not_kept.iter().map(|remote| remote.base).collect();
-        for remote in not_kept {
-            // Whoever has cleaned the bucket meanwhile shall not have the last copy.
-            let name = ObjectName::of(&remote);
-            self.verify_length(tier, &name.segment(&prefix), remote.bytes).await?;
-            // What was asked took its time: a swap may have put another segment in this place.
-            let turn = files.removing.take().await;
-            let is_still = files.update_to_free(&going, |manifest| {
-                let swapped =
-                    manifest.swap.map_or(Offset::ZERO..Offset::ZERO, |swap| swap.first..swap.end);
-                if swapped.start < remote.end && remote.base < swapped.end {
-                    return false;
-                }
-                let found = manifest.remote.iter_mut().find(|found| **found == remote);
-                found.map(|found| found.is_local = false).is_some()
-            });
-            if is_still.await? {
-                self.remove_file(files, remote.base).await?;
-            }
-            drop(turn);
+        for remote in &not_kept {
+            self.let_go_of(files, tier, (remote, &going)).await?;
         }
         Ok(())
+    }
+
+    /// Lets go of the file of a segment that is in the store, one of those that are going. Says whether it went.
+    async fn let_go_of(
+        &self,
+        files: &Files,
+        tier: &Tier,
+        (remote, going): (&RemoteSegment, &[Offset]),
+    ) -> Result<bool, TierError> {
+        // Whoever has cleaned the bucket meanwhile shall not have the last copy.
+        let (prefix, name) = (tier.prefix(self.log, self.partition), ObjectName::of(remote));
+        self.verify_length(tier, &name.segment(&prefix), remote.bytes).await?;
+        // What was asked took its time: a swap may have put another segment in this place.
+        let turn = files.removing.take().await;
+        let is_still = files.update_to_free(going, |manifest| {
+            let swapped =
+                manifest.swap.map_or(Offset::ZERO..Offset::ZERO, |swap| swap.first..swap.end);
+            if swapped.start < remote.end && remote.base < swapped.end {
+                return false;
+            }
+            let found = manifest.remote.iter_mut().find(|found| *found == remote);
+            found.map(|found| found.is_local = false).is_some()
+        });
+        if !is_still.await? {
+            return Ok(false);
+        }
+        let is_hurt = self.forget_damages(remote.base);
+        self.remove_file(files, remote.base).await?;
+        drop(turn);
+        if is_hurt {
+            self.remember_damages(files).await;
+        }
+        Ok(true)
     }
 
     /// The local files that local retention does not keep.

@@ -152,6 +152,11 @@ impl Recovery<'_> {
             let is_newest = newest == Some(remote.base);
             self.manifest.remote[at].is_local &= is_there || is_newest;
         }
+        // What was damaged on this disk is read from elsewhere. If it is damaged there, too, the next reader says so.
+        let remote = &self.manifest.remote;
+        let is_away =
+            |base: Offset| remote.iter().any(|remote| remote.base == base && !remote.is_local);
+        self.damages.retain(|damage| !is_away(damage.segment));
         Ok(())
     }
 
