@@ -65,6 +65,9 @@ pub const COUNTERS_OPEN_MAX: usize = 128;
 
 /// Logs in the catalog: the replicas on all cores hold it in memory, at about 400 bytes a log.
 pub const LOGS_MAX: usize = 100_000;
+/// Largest id of a log that is restored: every id below it is made and deleted again, two commands of the catalog, which takes
+/// a minute. A backup that says more was changed by hand.
+pub const RESTORED_LOG_ID_MAX: u64 = 1 << 20;
 /// Partitions of all logs: each open one costs file handles and buffers on its core.
 pub const PARTITIONS_TOTAL_MAX: u64 = 100_000;
 /// Partitions that one core opens at the same time at boot: enough to keep a disk busy with scans.
@@ -228,6 +231,12 @@ fn in_all() -> Vec<Limit> {
         ),
         limit("COUNTERS_OPEN_MAX", COUNTERS_OPEN_MAX as u64, "counters", "descriptors"),
         limit("RESTORE_READ_BYTES", RESTORE_READ_BYTES, "bytes", "calls cost nothing beside it"),
+        limit(
+            "RESTORED_LOG_ID_MAX",
+            RESTORED_LOG_ID_MAX,
+            "id",
+            "all ids below are made and deleted again",
+        ),
         limit("LOGS_MAX", LOGS_MAX as u64, "logs", "a replica of the catalog on every core"),
         limit(
             "PARTITIONS_TOTAL_MAX",

@@ -30,7 +30,7 @@ use crate::catalog::{Catalog, Command, LogEntry};
 use crate::catalog_log::{SEGMENT_BYTES, command_batch};
 use crate::counters::mode_of;
 use crate::data_dir::{Foundation, Identity, OBELISK_FOLDER, SCARAB_FOLDER};
-use crate::limits::{NODE_ID_MAX, RESTORE_READ_BYTES};
+use crate::limits::{NODE_ID_MAX, RESTORE_READ_BYTES, RESTORED_LOG_ID_MAX};
 use crate::node_key;
 use crate::ownership::CATALOG_LOG;
 use crate::partitions::{partition_config, recycle_folder};
@@ -320,6 +320,12 @@ fn commands(logs: &[RestoreLog]) -> Result<Vec<Command>, String> {
         if *id < next {
             return Err(format!("log {name} has the id {id}, which is dealt already"));
         }
+        if id.get() > RESTORED_LOG_ID_MAX {
+            return Err(format!(
+                "log {name} has the id {id}, and at most {RESTORED_LOG_ID_MAX} can be restored: the manifest of the \
+                 backup was changed; take another backup"
+            ));
+        }
         for missing in next.get()..id.get() {
             let name = format!("deleted-before-the-backup-{missing}");
             let config = LogConfig::default();
@@ -410,4 +416,25 @@ fn whole_batches(bytes: &[u8]) -> usize {
         }
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(id: u64) -> RestoreLog {
+        let (name, config) = (format!("log-{id}"), LogConfig::default());
+        let created = Timestamp::new(1);
+        let entry = LogEntry { id: LogId::new(id), name, config, created };
+        RestoreLog { entry, partitions: Vec::new() }
+    }
+
+    #[test]
+    fn an_id_that_no_cluster_has_come_to_is_refused_before_all_ids_below_it_are_made() {
+        assert_eq!(commands(&[log(2), log(4)]).unwrap().len(), 6);
+        for id in [RESTORED_LOG_ID_MAX + 1, u64::MAX] {
+            let said = commands(&[log(1), log(id)]).unwrap_err();
+            assert!(said.contains("take another backup"), "{said}");
+        }
+    }
 }
