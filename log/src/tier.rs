@@ -196,14 +196,14 @@ impl Tier {
         }
     }
 
-    /// Bytes of an object, from the store, for somebody who waits for them.
+    /// Bytes of an object, from the store, for somebody who waits for them; in this memory if the store can use it.
     pub(crate) async fn get(
         &self,
         key: &str,
-        range: std::ops::Range<u64>,
+        (range, memory): (std::ops::Range<u64>, Vec<u8>),
     ) -> Result<Vec<u8>, RemoteError> {
         let wanted = range.end - range.start;
-        let asked = self.store().get(key, range);
+        let asked = self.store().get_into(key, range, memory);
         let answer = self.ask_within(REMOTE_READ_WAIT, (Operation::Get, key), asked).await;
         self.note_read(answer.as_ref().err());
         let bytes = answer?;
@@ -234,7 +234,13 @@ impl Tier {
         shared.coming.borrow_mut().insert(key, Rc::default());
         let fetching = Fetching { tier: self, key };
         self.count(|stats| stats.cache_misses += 1);
-        let block = Block::new(self.get(name, key.start..key.end).await?);
+        // A store that is away takes nobody's block.
+        let memory = if shared.reads_fail.get() {
+            Vec::new()
+        } else {
+            shared.cache.borrow_mut().make_room(key.end - key.start)
+        };
+        let block = Block::new(self.get(name, (key.start..key.end, memory)).await?);
         shared.cache.borrow_mut().keep(key, Block::clone(&block));
         drop(fetching);
         Ok(block)

@@ -214,7 +214,12 @@ impl RemoteStore for MemoryStore {
         }))
     }
 
-    fn get<'a>(&'a self, key: &'a str, range: Range<u64>) -> Asked<'a, Vec<u8>> {
+    fn get_into<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        mut memory: Vec<u8>,
+    ) -> Asked<'a, Vec<u8>> {
         Box::pin(self.call(Operation::Get, key, move |lies| {
             let fail = |kind, problem| Err(RemoteError::new(Operation::Get, key, kind, problem));
             let object = self.shared.objects.borrow().get(key).cloned();
@@ -225,16 +230,17 @@ impl RemoteStore for MemoryStore {
             let Some(bytes) = object.bytes.get(whole(range.start)..whole(range.end)) else {
                 return fail(RemoteErrorKind::Short, "the object is shorter");
             };
-            let mut bytes = bytes.to_vec();
-            if lies && !bytes.is_empty() {
-                let at = bytes.len() / 2;
-                bytes[at] ^= 0x10;
+            memory.clear();
+            memory.extend_from_slice(bytes);
+            if lies && !memory.is_empty() {
+                let at = memory.len() / 2;
+                memory[at] ^= 0x10;
             }
             self.count(|stats| {
                 stats.gets += 1;
-                stats.read_bytes += bytes.len() as u64;
+                stats.read_bytes += memory.len() as u64;
             });
-            Ok(bytes)
+            Ok(memory)
         }))
     }
 

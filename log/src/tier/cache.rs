@@ -15,7 +15,7 @@ pub(super) struct BlockKey {
     pub(super) end: u64,
 }
 
-/// The blocks. Invariant: `held` is the length of all of them, and at most `most` unless there is one alone.
+/// The blocks. Invariant: `held` is the memory of all of them, and at most `most` unless there is one alone.
 #[derive(Debug)]
 pub(super) struct Cache {
     blocks: BTreeMap<BlockKey, (Block, u64)>,
@@ -54,7 +54,7 @@ impl Cache {
 
     pub(super) fn keep(&mut self, key: BlockKey, block: Block) {
         self.drop_block(key);
-        self.held += block.len() as u64;
+        self.held += block.capacity() as u64;
         self.moment += 1;
         self.uses.insert(self.moment, key);
         self.blocks.insert(key, (block, self.moment));
@@ -66,6 +66,21 @@ impl Cache {
         }
     }
 
+    /// Makes room for a block of so many bytes that is about to come, and gives the memory of one that goes for it, if that is enough
+    /// and nobody else holds it: the system gives and takes memory by the page, which costs as much as filling it.
+    pub(super) fn make_room(&mut self, bytes: u64) -> Vec<u8> {
+        let mut memory = Vec::new();
+        while self.held + bytes > self.most
+            && let Some((_, oldest)) = self.uses.first_key_value()
+        {
+            let block = self.drop_block(*oldest).and_then(|block| Rc::try_unwrap(block).ok());
+            if let Some(block) = block.filter(|block| block.capacity() as u64 >= bytes) {
+                memory = block;
+            }
+        }
+        memory
+    }
+
     /// Lets go of the blocks of a segment.
     pub(super) fn forget(&mut self, generation: u64) {
         let of = |place| BlockKey { generation, start: place, end: place };
@@ -75,11 +90,11 @@ impl Cache {
         }
     }
 
-    fn drop_block(&mut self, key: BlockKey) {
-        if let Some((block, used)) = self.blocks.remove(&key) {
-            self.held -= block.len() as u64;
-            self.uses.remove(&used);
-        }
+    fn drop_block(&mut self, key: BlockKey) -> Option<Block> {
+        let (block, used) = self.blocks.remove(&key)?;
+        self.held -= block.capacity() as u64;
+        self.uses.remove(&used);
+        Some(block)
     }
 }
 
@@ -112,5 +127,27 @@ mod tests {
         assert_eq!((has, cache.held()), ([false, false, true], 40));
         cache.keep(key(3, 0), block(1000));
         assert_eq!(cache.held(), 1000, "one alone may be larger");
+    }
+
+    #[test]
+    fn room_is_made_of_the_oldest_blocks_and_memory_that_nobody_holds_is_used_again() {
+        let mut cache = Cache::new(300);
+        let blocks = [0, 1, 2].map(|number| (key(1, number), block(100)));
+        let [first, second, third] = blocks;
+        let reader = Rc::clone(&first.1);
+        for (key, block) in [first, second, third] {
+            cache.keep(key, block);
+        }
+        assert_eq!(cache.make_room(0).capacity(), 0, "there is room");
+        assert_eq!(cache.make_room(100).capacity(), 0, "a reader holds the first");
+        assert_eq!((reader.as_slice(), cache.held()), ([7; 100].as_slice(), 200));
+        let memory = cache.make_room(150);
+        assert_eq!((memory.capacity(), cache.held()), (0, 100), "too little");
+        let memory = cache.make_room(300);
+        assert_eq!((memory.capacity(), cache.held()), (0, 0));
+        cache.keep(key(2, 0), block(200));
+        let place = cache.find(key(2, 0)).map(|block| block.as_ptr());
+        let memory = cache.make_room(150);
+        assert_eq!((Some(memory.as_ptr()), cache.held()), (place, 0));
     }
 }

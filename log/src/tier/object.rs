@@ -6,7 +6,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::ops::Range;
+use std::task::Poll;
 
 use pyralog_runtime::buffer::{BufferMut, Slice};
 use pyralog_runtime::spawn;
@@ -96,11 +98,11 @@ impl RemoteFile {
         let first = self.number_at(position);
         let behind = self.cuts.borrow().partition_point(|cut| *cut < end);
         // All but the first are fetched beside it.
-        self.fetch_ahead(first + 1..behind);
+        self.fetch_ahead(first + 1..behind).await;
         if self.goes_on(position, end) {
             let held = self.tier.shared.cache.borrow().most() / REMOTE_BLOCK_BYTES as u64;
             let ahead = usize::try_from(REMOTE_AHEAD_BLOCKS.min(held / 4)).unwrap_or_default();
-            self.fetch_ahead(behind..behind + ahead);
+            self.fetch_ahead(behind..behind + ahead).await;
         }
         if end - position < SHARED_BYTES_MIN {
             return self.copied(position..end).await;
@@ -159,8 +161,9 @@ impl RemoteFile {
         run + 1 >= RUN_MIN
     }
 
-    /// Fetches blocks in tasks of their own, if they are not held and not on their way.
-    fn fetch_ahead(&self, blocks: Range<usize>) {
+    /// Begins to fetch blocks, if they are not held and not on their way; tasks of their own take them in. The store is asked before
+    /// this resolves: who reads on may keep the core for a millisecond, and the store would have nothing to do meanwhile.
+    async fn fetch_ahead(&self, blocks: Range<usize>) {
         let count = self.cuts.borrow().len();
         for number in blocks.start..blocks.end.min(count) {
             let (tier, key) = (self.tier.clone(), self.block_key(number));
@@ -170,7 +173,11 @@ impl RemoteFile {
             }
             let name = self.key.clone();
             // What fails here fails again, and loudly, for whoever needs it.
-            spawn(async move { drop(tier.block(key, &name).await) }).detach();
+            let mut fetching = Box::pin(async move { drop(tier.block(key, &name).await) });
+            let begun = poll_fn(|context| Poll::Ready(fetching.as_mut().poll(context))).await;
+            if begun.is_pending() {
+                spawn(fetching).detach();
+            }
         }
     }
 
@@ -201,7 +208,7 @@ impl RemoteFile {
         let tier = &self.tier;
         let asked = tier.ask((Operation::Length, &key), tier.store().length(&key)).await;
         let len = asked.ok().flatten().filter(|len| *len <= SMALL_FILE_BYTES_MAX as u64)?;
-        let bytes = tier.get(&key, 0..len).await.ok()?;
+        let bytes = tier.get(&key, (0..len, Vec::new())).await.ok()?;
         let index = Index::decode(&bytes, self.name.generation, self.name.base);
         if let Err(error) = &index {
             tracing::warn!(key, %error, "an index in the object store is not used");

@@ -3,6 +3,9 @@
 //! The client writes to a file beside the object (`<name>#1`) and renames it, but syncs neither; and it hides those files,
 //! so that nobody would ever remove what a killed process has left of them.
 
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -10,7 +13,8 @@ use pyralog_log::ids::Timestamp;
 use pyralog_log::remote::{Operation, RemoteError, RemoteErrorKind, RemoteObject};
 use tokio::task::spawn_blocking;
 
-use crate::job::Outcome;
+use crate::job::{Outcome, short};
+use crate::limits::MEMORY_UNIT;
 
 /// Whether a key is of a file beside an object.
 pub(crate) fn is_stage(key: &str) -> bool {
@@ -32,10 +36,36 @@ pub(crate) async fn sync(directory: PathBuf, key: String) -> Result<(), RemoteEr
     blocking(Operation::Finish, key, syncing).await
 }
 
+/// Reads exactly these bytes of a file. The client of the store does that in two steps, into memory that is new and that it fills
+/// with zeros first; here it is one, into memory that was there before.
+pub(crate) async fn read(
+    path: PathBuf,
+    key: &str,
+    (range, mut memory): (Range<u64>, Vec<u8>),
+) -> Result<Vec<u8>, RemoteError> {
+    let reading = move || {
+        let file = std::fs::OpenOptions::new().read(true).open(path)?;
+        let len = usize::try_from(range.end - range.start).map_err(std::io::Error::other)?;
+        if memory.capacity() < len {
+            memory = Vec::with_capacity(len.next_multiple_of(MEMORY_UNIT));
+        }
+        memory.resize(len, 0);
+        match file.read_exact_at(&mut memory, range.start) {
+            Ok(()) => Ok(Ok(memory)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Ok(Err(file.metadata()?.len()))
+            }
+            Err(error) => Err(error),
+        }
+    };
+    let read = blocking(Operation::Get, key.to_owned(), reading).await?;
+    read.map_err(|found| short(key, found))
+}
+
 /// Removes a file.
 pub(crate) async fn remove(path: PathBuf, key: &str) -> Result<Outcome, RemoteError> {
     let removing = move || match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(Outcome::Done),
     };
     blocking(Operation::Delete, key.to_owned(), removing).await
@@ -56,7 +86,7 @@ pub(crate) async fn list(
 }
 
 fn walk(root: &Path, folder: &Path, found: &mut Vec<RemoteObject>) -> std::io::Result<()> {
-    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let gone = |error: &std::io::Error| error.kind() == ErrorKind::NotFound;
     let entries = match std::fs::read_dir(folder) {
         Err(error) if gone(&error) => return Ok(()),
         entries => entries?,
@@ -82,7 +112,18 @@ async fn blocking<T: Send + 'static>(
     key: String,
     call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, RemoteError> {
-    let result = spawn_blocking(call).await.map_err(|error| error.to_string());
-    let result = result.and_then(|result| result.map_err(|error| error.to_string()));
-    result.map_err(|problem| RemoteError::new(operation, &key, RemoteErrorKind::Away, problem))
+    let (kind, problem) = match spawn_blocking(call).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => (kind_of(&error), error.to_string()),
+        Err(panicked) => (RemoteErrorKind::Away, panicked.to_string()),
+    };
+    Err(RemoteError::new(operation, &key, kind, problem))
+}
+
+fn kind_of(error: &std::io::Error) -> RemoteErrorKind {
+    match error.kind() {
+        ErrorKind::NotFound => RemoteErrorKind::Missing,
+        ErrorKind::PermissionDenied => RemoteErrorKind::Denied,
+        _ => RemoteErrorKind::Away,
+    }
 }

@@ -130,10 +130,17 @@ impl RemoteStore for CoreStore {
         })
     }
 
-    fn get<'a>(&'a self, key: &'a str, range: Range<u64>) -> Asked<'a, Vec<u8>> {
+    fn get_into<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+        memory: Vec<u8>,
+    ) -> Asked<'a, Vec<u8>> {
         Box::pin(async move {
             let name = key.to_owned();
-            let job = |shared: Arc<Shared>| async move { job::get(&shared, &name, range).await };
+            let job = |shared: Arc<Shared>| async move {
+                job::get(&shared, &name, (range, memory)).await
+            };
             match self.run((Operation::Get, key), job).await? {
                 Outcome::Bytes(bytes) => Ok(bytes),
                 other => unreachable!("bytes, not {other:?}"),

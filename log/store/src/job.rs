@@ -66,19 +66,22 @@ impl Drop for Owed {
     }
 }
 
-/// Reads a range of an object.
+/// Reads a range of an object; of a directory into `memory`.
 pub(crate) async fn get(
     shared: &Shared,
     key: &str,
-    range: Range<u64>,
+    (range, memory): (Range<u64>, Vec<u8>),
 ) -> Result<Outcome, RemoteError> {
     let failed = |failure: &Error| error(Operation::Get, key, failure);
     let path = shared.location.path(key).map_err(|failure| failed(&failure))?;
+    if let Some(directory) = shared.location.directory() {
+        let path = directory.join(path.as_ref());
+        return directory::read(path, key, (range, memory)).await.map(Outcome::Bytes);
+    }
+    drop(memory);
     let wanted = range.end - range.start;
-    // Of a directory this is one step of a thread, and `get_range` two.
-    let ranges = std::slice::from_ref(&range);
-    let got = shared.location.client().get_ranges(&path, ranges).await;
-    match got.map(|mut got| got.pop().unwrap_or_default()) {
+    let got = shared.location.client().get_range(&path, range.clone()).await;
+    match got {
         Ok(bytes) if bytes.len() as u64 == wanted => Ok(Outcome::Bytes(bytes.into())),
         Ok(bytes) => Err(short(key, bytes.len() as u64)),
         Err(failure) => {
@@ -91,7 +94,7 @@ pub(crate) async fn get(
     }
 }
 
-fn short(key: &str, found: u64) -> RemoteError {
+pub(crate) fn short(key: &str, found: u64) -> RemoteError {
     let problem = format!("it ends after {found} bytes");
     RemoteError::new(Operation::Get, key, RemoteErrorKind::Short, problem)
 }

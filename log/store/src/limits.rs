@@ -22,6 +22,11 @@ pub const PART_BYTES: usize = 8 << 20;
 /// 3: hides a latency of 100 ms at 240 MB/s, which is above the pace of a core's background; 32 MiB of memory.
 pub const PARTS_IN_FLIGHT_MAX: usize = 3;
 
+/// Bytes that memory for a range of an object in a directory is a multiple of.
+///
+/// 64 KiB: blocks of one unit differ by what the index of a segment tells apart, so one fits where the other was.
+pub const MEMORY_UNIT: usize = 64 << 10;
+
 /// Objects of one page of a list: what S3 gives.
 pub const LIST_PAGE: usize = 1000;
 
@@ -65,6 +70,12 @@ pub fn limits() -> Vec<Limit> {
             PARTS_IN_FLIGHT_MAX as u64,
             "parts per upload",
             "hides a latency of 100 ms at 240 MB/s",
+        ),
+        limit(
+            "store.memory_unit",
+            MEMORY_UNIT as u64,
+            "bytes",
+            "a block of a segment fits where another was",
         ),
         limit("store.list_page", LIST_PAGE as u64, "objects", "what S3 gives"),
         limit(

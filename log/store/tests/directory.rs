@@ -76,6 +76,10 @@ async fn keeps_objects(store: CoreStore, shard: usize) {
     let (from, to) = (PART_BYTES - 5, PART_BYTES + 77);
     let read = store.get(&key, from as u64..to as u64).await.unwrap();
     assert!(read == large[from..to], "a range across parts");
+    for old in [0, 10, 200] {
+        let again = store.get_into(&key, from as u64..to as u64, vec![9; old]).await.unwrap();
+        assert!(again == large[from..to], "in memory of {old} bytes that were used before");
+    }
     let found = listed(&store, &format!("c/{shard}/")).await;
     let keys: Vec<_> = found.iter().map(|object| (object.key.as_str(), object.bytes)).collect();
     assert_eq!(keys, [(small.as_str(), 5), (key.as_str(), large.len() as u64)]);
@@ -84,6 +88,8 @@ async fn keeps_objects(store: CoreStore, shard: usize) {
     let beyond = store.get(&small, 3..6).await.unwrap_err();
     assert_eq!(beyond.kind, RemoteErrorKind::Short, "{beyond}");
     let beyond = store.get(&small, 9..12).await.unwrap_err();
+    assert_eq!(beyond.kind, RemoteErrorKind::Short, "{beyond}");
+    let beyond = store.get_into(&small, 3..6, vec![9; 100]).await.unwrap_err();
     assert_eq!(beyond.kind, RemoteErrorKind::Short, "{beyond}");
     let missing = store.get("c/none", 0..1).await.unwrap_err();
     assert_eq!(missing.kind, RemoteErrorKind::Missing, "{missing}");
@@ -103,6 +109,19 @@ async fn keeps_objects(store: CoreStore, shard: usize) {
 fn a_directory_keeps_objects_for_two_cores() {
     let directory = tempfile::tempdir().unwrap();
     on_cores(&url_of(directory.path()), 2, keeps_objects);
+}
+
+#[test]
+fn ranges_of_a_directory_come_in_the_memory_that_was_given() {
+    let directory = tempfile::tempdir().unwrap();
+    on_cores(&url_of(directory.path()), 1, |store, _| async move {
+        put(&store, "a/b.seg", &bytes(3000), 3000).await;
+        let memory = vec![9; 5000];
+        let place = memory.as_ptr().addr();
+        let read = store.get_into("a/b.seg", 1000..3000, memory).await.unwrap();
+        assert!(read == bytes(3000)[1000..]);
+        assert_eq!(read.as_ptr().addr(), place);
+    });
 }
 
 #[test]

@@ -287,6 +287,31 @@ fn a_batch_that_is_longer_than_its_blocks_is_put_together() {
 }
 
 #[test]
+fn the_store_is_busy_with_what_comes_next_before_a_reader_has_what_it_asked_for() {
+    on_core(async |bench: Bench| {
+        let (bench, store) = (tiered(&bench, 1), MemoryStore::new());
+        let bench = bench.place("large", |config| config.segment_bytes = 40 << 20);
+        let (partition, _) = bench.open_in(&tier_of(&store)).await;
+        let mut last = 0;
+        while partition.tier_use().waiting == 0 {
+            let batch = unsealed(last, 1 << 20, 1, None);
+            bench.append(&partition, &batch, Durability::Synced).await.unwrap();
+            last += 1;
+        }
+        settle(&partition).await.unwrap();
+        let mut next = Offset::ZERO;
+        for _ in 0..4 {
+            next = partition.read(next, 4 << 20).await.unwrap().next_offset;
+            // Nothing else has run on the core since then.
+            let begun = store.stats().calls;
+            time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(store.stats().calls, begun, "at {next}");
+        }
+        partition.close().await;
+    });
+}
+
+#[test]
 fn a_store_that_is_away_costs_remote_reads_a_clear_error_and_local_ones_nothing() {
     on_core(async |bench: Bench| {
         let (bench, store) = (tiered(&bench, 1), MemoryStore::new());
