@@ -31,8 +31,7 @@ pub trait RemoteStore {
         self.get_into(key, range, Vec::new())
     }
 
-    /// As [`Self::get`], in this memory if the store can use it, whatever it holds: memory that was touched before costs a
-    /// store that copies a third less than memory that is new.
+    /// As [`Self::get`], in this memory if the store can use it, whatever it holds: new memory costs page faults.
     fn get_into<'a>(
         &'a self,
         key: &'a str,

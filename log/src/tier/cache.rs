@@ -67,7 +67,7 @@ impl Cache {
     }
 
     /// Makes room for a block of so many bytes that is about to come, and gives the memory of one that goes for it, if that is enough
-    /// and nobody else holds it: the system gives and takes memory by the page, which costs as much as filling it.
+    /// and nobody else holds it: the system gives and takes memory by the page.
     pub(super) fn make_room(&mut self, bytes: u64) -> Vec<u8> {
         let mut memory = Vec::new();
         while self.held + bytes > self.most
