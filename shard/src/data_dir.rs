@@ -1,7 +1,7 @@
 //! The identity of a data directory: format, node, cluster, and the lock of the process that runs on it.
 //!
 //! ```text
-//! <data>/node.toml      format, node id, cluster id, time of creation; written once, whole or not at all
+//! <data>/node.toml      format, node id, cluster id, time of creation, checksum; written once, whole or not at all
 //! <data>/lock           flock of the running server, holding its pid as text
 //! <data>/catalog/       the partition with the commands of the catalog
 //! <data>/logs/<log id>/<partition>/
@@ -238,6 +238,26 @@ struct NodeFile {
     node_id: u64,
     cluster_id: u64,
     created_us: i64,
+    /// CRC32C of the numbers above, little-endian, in hexadecimal digits: one rotten bit makes a digit another digit, and the
+    /// server a node of another cluster. Files that were written before it was there have none.
+    crc: Option<String>,
+}
+
+impl NodeFile {
+    fn new(identity: Identity) -> Self {
+        let Identity { node_id, cluster_id, created_us } = identity;
+        let mut file = Self { format: FORMAT, node_id, cluster_id, created_us, crc: None };
+        file.crc = Some(file.checksum());
+        file
+    }
+
+    fn checksum(&self) -> String {
+        let mut bytes = self.format.to_le_bytes().to_vec();
+        bytes.extend(self.node_id.to_le_bytes());
+        bytes.extend(self.cluster_id.to_le_bytes());
+        bytes.extend(self.created_us.to_le_bytes());
+        format!("{:08x}", crc32c::crc32c(&bytes))
+    }
 }
 
 /// The part of `node.toml` that every format has, read first so that a newer file is called newer, not damaged.
@@ -458,6 +478,9 @@ fn read_node_file(directory: &Path) -> Result<Option<Identity>, DataDirError> {
     }
     let file: NodeFile =
         toml::from_str(&text).map_err(|error| damaged(directory, error.to_string()))?;
+    if file.crc.as_ref().is_some_and(|crc| *crc != file.checksum()) {
+        return Err(damaged(directory, "the checksum does not match".to_owned()));
+    }
     for (key, id) in [("node_id", file.node_id), ("cluster_id", file.cluster_id)] {
         if !(1..=NODE_ID_MAX).contains(&id) {
             let problem = format!("{key} = {id} is not between 1 and {NODE_ID_MAX}");
@@ -478,13 +501,8 @@ fn damaged(directory: &Path, problem: String) -> DataDirError {
 /// Writes the file under another name, syncs it, renames it and syncs the directory: whole or not at all.
 fn write_node_file(directory: &Path, identity: Identity) -> Result<Identity, DataDirError> {
     assert!(identity.node_id != 0 && identity.cluster_id != 0, "ids are drawn above zero");
-    let text = toml::to_string(&NodeFile {
-        format: FORMAT,
-        node_id: identity.node_id,
-        cluster_id: identity.cluster_id,
-        created_us: identity.created_us,
-    })
-    .expect("numbers and short texts are always representable");
+    let text = toml::to_string(&NodeFile::new(identity))
+        .expect("numbers and short texts are always representable");
     let path = directory.join(NODE_FILE);
     blocking::write_atomic(&path, NODE_FILE_NEW, text.as_bytes())
         .map_err(|source| failed(&path, source))?;

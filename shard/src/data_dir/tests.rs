@@ -84,6 +84,25 @@ fn a_damaged_node_file_is_never_replaced() {
 }
 
 #[test]
+fn no_bit_of_a_node_file_rots_unseen() {
+    let root = created();
+    let path = root.path().join(NODE_FILE);
+    let (sound, identity) = (std::fs::read(&path).unwrap(), identity_of(root.path()).unwrap());
+    for bit in 0..sound.len() * 8 {
+        let mut rotten = sound.clone();
+        rotten[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, &rotten).unwrap();
+        // A bit of the spelling may not matter: what is read is what was written, or nothing is.
+        let read = identity_of(root.path());
+        assert!(read.is_err() || matches!(read, Ok(read) if read == identity), "bit {bit}");
+    }
+    let old = String::from_utf8(sound).unwrap();
+    let old = old.lines().filter(|line| !line.starts_with("crc")).collect::<Vec<_>>().join("\n");
+    std::fs::write(&path, old).unwrap();
+    assert_eq!(identity_of(root.path()).unwrap(), identity, "of before there was a checksum");
+}
+
+#[test]
 fn a_running_server_keeps_others_out_and_its_pid_is_said() {
     let root = tempfile::tempdir().unwrap();
     let held = DataDir::open(root.path(), Asked::default(), FRESH).unwrap();
