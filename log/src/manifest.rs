@@ -144,6 +144,12 @@ impl Manifest {
         Self::decode(file).ok().map(|decoded| decoded.manifest)
     }
 
+    /// Whether both copies in a file are sound, to somebody who only looks.
+    #[must_use]
+    pub fn is_whole(file: &[u8]) -> bool {
+        Self::decode(file).is_ok_and(|decoded| !decoded.is_hurt)
+    }
+
     fn decode_copy(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut fields = Fields::open(bytes, MAGIC, VERSION)?;
         let log = LogId::new(fields.u64()?);
@@ -240,6 +246,7 @@ pub(crate) mod tests {
             let mut broken = bytes.clone();
             broken[at] ^= 1;
             assert_eq!(Manifest::decode(&broken).as_ref(), Ok(&hurt), "byte {at}");
+            assert!(Manifest::is_whole(&bytes) && !Manifest::is_whole(&broken), "byte {at}");
             broken[(at + half) % bytes.len()] ^= 8;
             assert!(Manifest::decode(&broken).is_err(), "byte {at} of both copies");
         }

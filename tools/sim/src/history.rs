@@ -35,7 +35,7 @@
 use std::fmt;
 use std::ops::Range;
 
-pub use life::{CheckpointSeen, Key, Life, LifeChanges, Orphan, Truncated};
+pub use life::{CheckpointSeen, Key, Life, LifeChanges, Orphan, Proven, Truncated};
 pub use sequences::{CounterAnswer, CounterAsk, CounterMode, CounterState, IdRun, IdsDealt};
 
 mod life;
@@ -379,7 +379,9 @@ pub enum Kind {
     Truncated(Truncated),
     /// A checkpoint was shown.
     CheckpointSeen(CheckpointSeen),
-    /// A client that follows the checkpoints of a partition does not believe one.
+    /// A record was proven.
+    Proven(Proven),
+    /// A client does not believe a checkpoint of a partition, or the proof of a record that one covers.
     Distrusted {
         /// Taken before it was asked for.
         begun: Mark,

@@ -87,6 +87,10 @@ impl Nemesis {
             for node in self.nodes() {
                 let ppm = i64::try_from(self.rng.below(4_000)).unwrap_or(0) - 2_000;
                 self.sim.skew_clock(node, ppm);
+                if node != self.server && self.rng.below(2) == 0 {
+                    let by_us = self.leap();
+                    self.sim.jump_clock(node, by_us);
+                }
             }
         }
     }
@@ -204,6 +208,11 @@ impl Nemesis {
                     store.go_away(until);
                 }
             }
+            Fault::StoreRots => {
+                if self.rng.below(3) == 0 {
+                    server.rot_object(&mut self.rng);
+                }
+            }
             Fault::NetCut => self.cut(now),
             Fault::NoSpace => {
                 // Blocks are reserved ahead: with little room it is found soon that there is none.
@@ -236,7 +245,10 @@ impl Nemesis {
                 let node = nodes[self.index(nodes.len())];
                 let by_ms = i64::try_from(self.rng.below(20_000)).unwrap_or(0) - 10_000;
                 self.sim.jump_clock(node, by_ms * 1_000);
-                server.clock_jumped(by_ms * 1_000);
+                // Clients may say of their records what they like.
+                if node == self.server {
+                    server.clock_jumped(by_ms * 1_000);
+                }
             }
             Fault::ClockLeap => {
                 let by_us = self.leap();
@@ -285,6 +297,7 @@ impl Nemesis {
 
     /// Bits of some file rot.
     fn rot(&self, server: &mut Server) {
+        server.look_at_manifests();
         let may = |path: &Path| class(path).silent != Duty::Exempt && server.may_rot(path);
         if let Some((path, bytes)) = self.sim.corrupt(self.server, &may) {
             server.rotted(&path, &bytes);

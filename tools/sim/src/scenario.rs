@@ -45,7 +45,7 @@ pub enum Fault {
     ClockJump,
     /// The server's wall clock is set wrong by an hour or more, in either direction.
     ClockLeap,
-    /// Wall clocks run fast or slow.
+    /// Wall clocks run fast or slow, and those of clients are off.
     ClockSkew,
     /// The data directory goes on in another machine, whose clock shows another time.
     OtherHost,
@@ -87,11 +87,13 @@ pub enum Fault {
     StoreAway,
     /// The object store keeps less than it is given, says wrong lengths, gives wrong bytes, forgets to delete.
     StoreLies,
+    /// Bits of objects in the object store flip.
+    StoreRots,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Kill,
         Self::PowerLoss,
         Self::PowerLossBetweenCalls,
@@ -125,6 +127,7 @@ impl Fault {
         Self::StoreErrors,
         Self::StoreAway,
         Self::StoreLies,
+        Self::StoreRots,
     ];
 
     /// Chance in percent that a scenario has it. What damages stored bytes is rarer: it weakens what may be asked of
@@ -137,7 +140,8 @@ impl Fault {
             | Self::CameBackShorter
             | Self::BitRot
             | Self::Misdirected
-            | Self::LostWrite => 8,
+            | Self::LostWrite
+            | Self::StoreRots => 8,
             Self::WriteError | Self::ReadError | Self::SyncError | Self::FileTooLarge => 15,
             Self::ClockLeap | Self::OtherHost => 12,
             _ => 25,
@@ -293,7 +297,7 @@ fn touches_disk(fault: Fault) -> bool {
 
 /// Whether a fault means nothing to a server without an object store.
 fn touches_store(fault: Fault) -> bool {
-    matches!(fault, Fault::StoreErrors | Fault::StoreAway | Fault::StoreLies)
+    matches!(fault, Fault::StoreErrors | Fault::StoreAway | Fault::StoreLies | Fault::StoreRots)
 }
 
 /// What the logs of a server may be like.

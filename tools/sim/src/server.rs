@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pyralog_log::ids::Timestamp;
+use pyralog_log::manifest::Manifest;
+use pyralog_runtime::file::blocking;
 use pyralog_runtime::rng::Rng;
 use pyralog_runtime::sim::{Crash, DiskFault, NodeId, Simulation, elapsed, note};
 use pyralog_runtime::{Stopper, time};
@@ -23,7 +25,7 @@ use crate::history::{End, Event, History, Kind, Target, WORLD};
 use crate::marks;
 use crate::scenario::Scenario;
 use crate::steps::Step;
-use crate::store::Store;
+use crate::store::{MANIFEST_BYTES_MAX, Store};
 
 /// The shared port of the server; shard `i` listens on the `i + 1`-th after it.
 const PORT: u16 = 7400;
@@ -68,7 +70,7 @@ pub struct Server {
     housekeeping: Duration,
     /// How often trees are published.
     checkpoints: Duration,
-    /// The manifests that were silently damaged: what holds its content twice survives that once.
+    /// The manifests of which a copy may be damaged: what holds its content twice survives that once, until it is written again.
     hurt: Rc<RefCell<BTreeSet<PathBuf>>>,
     /// The object store, if it has one.
     store: Option<Store>,
@@ -368,7 +370,20 @@ impl Server {
         self.not_before_unix_ms = self.not_before_unix_ms.max(not_before);
     }
 
-    /// Whether the bytes of a file may rot: those of a manifest only once.
+    /// A bit of some object in the store flips.
+    pub fn rot_object(&self, rng: &mut Rng) {
+        if let Some(place) = self.store.as_ref().and_then(|store| store.rot(rng)) {
+            let target = Target::Partition(place);
+            record(&self.history, Kind::Struck { target, fault: files::ROT });
+        }
+    }
+
+    /// Looks which manifests have two sound copies again.
+    pub fn look_at_manifests(&self) {
+        self.sim.on_node(self.id, || self.hurt.borrow_mut().retain(|path| !is_whole(path)));
+    }
+
+    /// Whether the bytes of a file may rot: those of a manifest only as long as both of its copies are sound.
     #[must_use]
     pub fn may_rot(&self, path: &Path) -> bool {
         !self.hurt.borrow().contains(path)
@@ -461,7 +476,12 @@ impl Server {
     }
 }
 
-/// Whether silent damage may be done to a file, of which note is taken: to a manifest only once.
+/// Whether both copies in a manifest are sound.
+fn is_whole(path: &Path) -> bool {
+    Manifest::is_whole(&blocking::read_start(path, MANIFEST_BYTES_MAX).unwrap_or_default())
+}
+
+/// Whether silent damage may be done to a file, of which note is taken: to a manifest only if both of its copies are sound.
 fn takes_damage(hurt: &RefCell<BTreeSet<PathBuf>>, path: &Path) -> bool {
     let is_manifest = files::class(path).name == "manifest";
     !is_manifest || hurt.borrow_mut().insert(path.to_owned())

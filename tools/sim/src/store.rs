@@ -1,7 +1,7 @@
 //! The object store of a world: it outlives the server and its disk, takes its time, fails, loses answers and lies.
 //!
 //! Every call takes some virtual time, half of it before it is done and half of it after, so that a death finds calls in
-//! every state. Faults befall calls, never objects: what was finished stays as it is, as a store promises.
+//! every state. Faults befall calls; what was finished stays as it is, as a store promises, unless it is told to rot.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,7 @@ use pyralog_runtime::rng::Rng;
 use pyralog_runtime::sim::{elapsed, note};
 
 use crate::history::{Kind, Orphan, Place};
+use crate::scenario::below;
 use crate::steps::Step;
 
 /// Where the logs of the server are.
@@ -27,7 +28,7 @@ const LOGS: &str = "/data/logs";
 /// Where it notes the logs that are deleted.
 const DELETED: &str = "/data/tier";
 /// Bytes of a manifest that are read: more than one of a run ever has.
-const MANIFEST_BYTES_MAX: usize = 1 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
 /// Least time between two lies about the same object: whoever asks again at once hears the truth.
 const LIES_APART: Duration = Duration::from_secs(2);
@@ -72,6 +73,8 @@ struct Shared {
     struck: RefCell<BTreeMap<&'static str, u64>>,
     /// The objects that it lied about, and when it may again.
     lied: RefCell<BTreeMap<String, Duration>>,
+    /// The objects that rotted.
+    rotted: RefCell<BTreeSet<String>>,
 }
 
 impl Store {
@@ -88,6 +91,7 @@ impl Store {
             under_way: RefCell::default(),
             struck: RefCell::default(),
             lied: RefCell::default(),
+            rotted: RefCell::default(),
         });
         let (memory, deciding) = (MemoryStore::new(), Rc::clone(&shared));
         memory.set_faults(move |_, operation, key| deciding.fate(operation, key));
@@ -129,6 +133,26 @@ impl Store {
         note("the object store is away");
         self.shared.count("away");
         self.shared.away_until.set(until);
+    }
+
+    /// A bit of some object flips. Returns the partition whose records that may cost; `None` if it costs none, because there is no
+    /// object, or only an index rots, which can be made again.
+    #[must_use]
+    pub fn rot(&self, rng: &mut Rng) -> Option<Place> {
+        let keys = self.memory.keys();
+        let key = keys.get(below(rng, keys.len().max(1)))?;
+        let (at, bit) = (rng.next_u64(), rng.below(8));
+        self.memory.rot(key, |bytes| {
+            let at = usize::try_from(at % bytes.len().max(1) as u64).unwrap_or(0);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
+        });
+        note(format!("{key} rots in the object store"));
+        self.shared.count("rot");
+        self.shared.rotted.borrow_mut().insert(key.clone());
+        let is_index = Path::new(key).extension().is_some_and(|name| name == "idx");
+        (!is_index).then(|| place_of(key))
     }
 
     /// Nothing befalls calls any more, from now on, and they are quick.
@@ -185,10 +209,12 @@ impl Store {
                     tier::object_keys(cluster, (manifest.log, manifest.partition), remote);
                 let object = self.memory.object(&segment);
                 let hash = |object: &Vec<u8>| *blake3::hash(object).as_bytes();
+                let has_rotted = self.shared.rotted.borrow().contains(&segment);
                 match object {
                     None => missing.push(segment.clone()),
                     Some(object)
-                        if object.len() as u64 != remote.bytes || hash(&object) != remote.hash =>
+                        if object.len() as u64 != remote.bytes
+                            || !has_rotted && hash(&object) != remote.hash =>
                     {
                         missing.push(format!("{segment}, as it was sent"));
                     }
@@ -204,7 +230,10 @@ impl Store {
         let ours = format!("{cluster:016x}/");
         let keys = self.memory.keys().into_iter();
         let left = keys.filter(|key| key.starts_with(&ours) && !named.contains(key) && is_old(key));
-        let orphans = left.map(|key| Orphan { is_bare: !used.contains(&place_of(&key)), key });
+        let orphans = left.map(|key| {
+            let place = place_of(&key);
+            Orphan { key, place, is_bare: !used.contains(&place) }
+        });
         Kind::StoreCompared { missing, orphans: orphans.collect() }
     }
 }

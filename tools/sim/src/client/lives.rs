@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use pyralog_log::ids::{LogId, Offset, PartitionId};
-use pyralog_log::merkle::ConsistencyProof;
-use pyralog_log::proof::{Checkpoint, NodeKey, SignedCheckpoint, Subject, Trust};
-use pyralog_wire::message::{GetCheckpoint, ProveConsistency, TruncateLog};
+use pyralog_log::merkle::{ConsistencyProof, InclusionProof};
+use pyralog_log::proof::{Checkpoint, NodeKey, SignedCheckpoint, Stated, Subject, Trust};
+use pyralog_wire::message::{GetCheckpoint, ProveConsistency, ProveRecord, TruncateLog};
 use pyralog_wire::{ErrorCode, Request, Response};
 
 use super::journal::place;
-use super::{CallError, Repeat, SimClient};
-use crate::history::{CheckpointSeen, Kind, Truncated};
+use super::{CallError, Reader, Repeat, SimClient};
+use crate::history::{CheckpointSeen, Kind, Proven, Truncated};
 
 /// What a client believes of partitions, by what they are.
 #[derive(Debug, Default)]
@@ -101,6 +101,47 @@ impl SimClient {
         if let Err(problem) = advanced {
             self.shared.journal.push(Kind::Distrusted { begun, place, problem });
         }
+        Ok(())
+    }
+
+    /// Has a record proven to be in the newest tree of a partition that `believed` knows, if it knows any: the one at the offset
+    /// that `pick` chooses below its end. Notes the record, or that the proof is none.
+    ///
+    /// # Errors
+    /// As [`SimClient::call`].
+    pub async fn prove_record(
+        &self,
+        (log, partition): (&str, PartitionId),
+        believed: &Believed,
+        pick: impl FnOnce(u64) -> u64,
+    ) -> Result<(), CallError> {
+        let Known { subject, cluster } = self.known(log, partition).await?;
+        let checkpoint = believed.trust.get(&subject).and_then(Trust::last).map(Stated::checkpoint);
+        let Some(checkpoint) = checkpoint.filter(|last| last.end_offset.get() > 0) else {
+            return Ok(());
+        };
+        let (begun, place) = (self.shared.journal.mark(), place(subject.log, partition));
+        let (offset, tree_size) =
+            (Offset::new(pick(checkpoint.end_offset.get())), checkpoint.tree_size);
+        let read = Reader::read_hashed(self, (log, partition), offset).await?;
+        let Some((seen, hash)) = read else { return Ok(()) };
+        let ask = ProveRecord { log: subject.log, partition, offset, tree_size };
+        let proven = match self.call_cluster(ask.into(), Repeat::Harmless, Some(cluster)).await {
+            Ok((_, Response::ProveRecord(proven))) => InclusionProof::decode(&proven.proof)
+                .and_then(|proof| proof.verify(&checkpoint.tree(), offset, hash))
+                .map_err(|error| error.to_string()),
+            Ok((_, other)) => return Err(CallError::unexpected(&other)),
+            // It was shown a checkpoint that covers the record.
+            Err(error) if error.is(ErrorCode::NotInTree) => Err(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        self.shared.journal.push(match proven {
+            Ok(_) => Kind::Proven(Proven { begun, place, seen }),
+            Err(problem) => {
+                let problem = format!("the record at {offset}: {problem}");
+                Kind::Distrusted { begun, place, problem }
+            }
+        });
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use pyralog_client::{
     ConsumerConfig, ErrorReply, FetchedBatch, LogId, Offset, PartitionId, StartFrom, Stop,
 };
 use pyralog_log::batch::BatchError;
+use pyralog_log::merkle::Hash;
 use pyralog_runtime::channel::{OnceReceiver, oneshot};
 use pyralog_runtime::time;
 use pyralog_wire::Response;
@@ -192,6 +193,28 @@ impl Reader {
             };
             return ReadStep::End(end);
         }
+    }
+
+    /// The record at an offset, and the hash of its batch; `None` if there is none, or it cannot be read.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub async fn read_hashed(
+        client: &SimClient,
+        place: (&str, PartitionId),
+        offset: Offset,
+    ) -> Result<Option<(Seen, Hash)>, CallError> {
+        let from = StartFrom::Offset(offset);
+        let config = ConsumerConfig { from, stop: Stop::AtEnd, ..ConsumerConfig::default() };
+        let mut reader = Self::open(client, place, config).await?;
+        reader.reading = reader.reading.hashing();
+        let ReadStep::Batches(Batches { batches, .. }) = reader.next().await else {
+            return Ok(None);
+        };
+        let record = batches.iter().flat_map(seen).find(|seen| seen.offset == offset.get());
+        let received = reader.reading.take_hashed().map(|answer| answer.batches);
+        let batch = received.into_iter().flatten().find(|batch| batch.offsets.contains(&offset));
+        Ok(record.zip(batch.map(|batch| batch.hash)))
     }
 
     /// Goes on at another position, also after an end.

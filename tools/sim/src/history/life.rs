@@ -1,6 +1,6 @@
 //! How long records live: what a log is told about it, and the keys that compaction goes by.
 
-use super::{Mark, Place};
+use super::{Mark, Place, Seen};
 
 /// What a log is told about the life of its records. Zero is no bound, and never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct LifeChanges {
 pub struct Orphan {
     /// Its key.
     pub key: String,
+    /// The partition that it is of.
+    pub place: Place,
     /// Whether the manifest of its partition names nothing at all: then nobody sweeps unless the log is tiered.
     pub is_bare: bool,
 }
@@ -75,6 +77,17 @@ pub struct CheckpointSeen {
     pub end: u64,
     /// The root.
     pub root: [u8; 32],
+}
+
+/// A record was proven to be in a tree of which a client believes the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// Taken before it was asked for.
+    pub begun: Mark,
+    /// The partition.
+    pub place: Place,
+    /// The record.
+    pub seen: Seen,
 }
 
 /// What a record is to compaction.

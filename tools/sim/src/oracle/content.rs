@@ -22,7 +22,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Violation> {
 
 #[cfg(test)]
 mod tests {
-    use crate::history::{Place, RecordId};
+    use crate::history::{Kind, Place, Proven, RecordId, Seen};
     use crate::oracle::story::Story;
 
     #[test]
@@ -76,5 +76,27 @@ mod tests {
         let ids = [flying, old].map(|append| Ok(story.records(append)[0]));
         story.read_seen(begun, 0, ids.to_vec());
         story.assert_guilty("content", "before the disk was replaced");
+    }
+
+    #[test]
+    fn a_record_that_is_proven_and_was_never_sent_is_a_violation() {
+        let mut story = Story::new();
+        let append = story.wrote(2, 0);
+        let place = story.place();
+        let proven = |story: &mut Story, offset, content| {
+            let (begun, seen) = (story.mark(), Seen { offset, content });
+            story.push(Kind::Proven(Proven { begun, place, seen }));
+        };
+        let second = story.records(append)[1];
+        proven(&mut story, 1, Ok(second));
+        story.assert_clean();
+        let mut wrong = story.clone();
+        proven(&mut wrong, 0, Err("wrong from byte 12 on".to_owned()));
+        wrong.assert_guilty("content", "wrong from byte 12 on");
+        let mut elsewhere = story.clone();
+        proven(&mut elsewhere, 0, Ok(second));
+        elsewhere.assert_guilty("content", "too near zero");
+        proven(&mut story, 0, Ok(RecordId { client: 9, sequence: 77 }));
+        story.assert_guilty("content", "never appended");
     }
 }

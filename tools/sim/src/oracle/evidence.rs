@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use super::Violation;
 use crate::history::{
-    End, Event, FinalRead, History, Key, Kind, Level, Outcome, Place, Read, ReadRefused, RecordId,
-    Seen, SessionUse, Target, Truncated,
+    End, Event, FinalRead, History, Key, Kind, Level, Outcome, Place, Proven, Read, ReadRefused,
+    RecordId, Seen, SessionUse, Target, Truncated,
 };
 
 mod logs;
@@ -391,6 +391,9 @@ impl<'h> Evidence<'h> {
                     let window = Window { since: found.begun.0, until: event };
                     self.note_range(window, found.place, (found.low, found.high));
                 }
+                Kind::Proven(Proven { begun, place, seen }) => {
+                    self.note_proven(Window { since: begun.0, until: event }, *place, seen);
+                }
                 Kind::ReadRefused(ReadRefused { begun, place, refusal, .. }) => {
                     let window = Window { since: begun.0, until: event };
                     if refusal.code == OFFSET_OUT_OF_RANGE {
@@ -435,6 +438,22 @@ impl<'h> Evidence<'h> {
             self.partition(life, place).facts.extend(facts);
         }
         self.sightings.insert(window.until, sightings);
+    }
+
+    /// Notes which append a proven record is of: it is on stable storage.
+    fn note_proven(&mut self, window: Window, place: Place, seen: &Seen) {
+        let sightings = self.sight(window, place, std::slice::from_ref(seen));
+        let Some((sighting, life)) = sightings.first().zip(self.life_of(window)) else { return };
+        let append = sighting.append;
+        let Some(base) = sighting.base() else {
+            let what = format!("a record proven at {} of {place} is too near zero", seen.offset);
+            let begun = Some(self.appends[append].begun);
+            self.strange.push(Strange { event: window.until, what, begun });
+            return;
+        };
+        let end = base + self.appends[append].len();
+        let fact = Fact { append, base, end, window, level: Level::Synced, visible: true };
+        self.partition(life, place).facts.push(fact);
     }
 
     fn sight(&mut self, window: Window, place: Place, records: &[Seen]) -> Vec<Sighting> {

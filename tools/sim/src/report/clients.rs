@@ -5,7 +5,8 @@ use std::fmt::{self, Display, Formatter};
 
 use pyralog_sim::history::{
     CatalogAnswer, CatalogAsk, CheckpointSeen, Event, FinalRead, History, Key, Kind, Mark as Begin,
-    Outcome, Read, ReadRefused, RecordId, Refusal, Seen, Target, Truncated, WORLD, Watermarks,
+    Outcome, Proven, Read, ReadRefused, RecordId, Refusal, Seen, Target, Truncated, WORLD,
+    Watermarks,
 };
 use pyralog_sim::timeline::{Answer, Mark, MarkKind};
 use pyralog_wire::ErrorCode;
@@ -112,6 +113,10 @@ impl Display for ServerWords<'_> {
                 let CheckpointSeen { place, tree_size, end, .. } = seen;
                 write!(f, "checkpoint of {place}: {tree_size} batches, up to {end}")
             }
+            Kind::Proven(Proven { place, seen, .. }) => match &seen.content {
+                Ok(id) => write!(f, "{id} is proven to be at {} of {place}", seen.offset),
+                Err(wrong) => write!(f, "at {} of {place} is PROVEN: {wrong}", seen.offset),
+            },
             Kind::Distrusted { place, problem, .. } => {
                 write!(f, "checkpoint of {place} NOT BELIEVED: {}", OneLine(problem))
             }

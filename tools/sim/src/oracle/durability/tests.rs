@@ -2,7 +2,8 @@
 
 use crate::files::WIDE_ROT;
 use crate::history::{
-    CatalogAnswer, CatalogAsk, End, FinalRead, Kind, Level, LogChanges, Refusal, Target,
+    CatalogAnswer, CatalogAsk, End, FinalRead, Kind, Level, LogChanges, Proven, Refusal, Seen,
+    Target,
 };
 use crate::oracle::story::Story;
 
@@ -33,6 +34,24 @@ fn a_loss_is_a_violation_if_and_only_if_the_level_survives_the_end() {
                 story.assert_clean();
             }
         }
+    }
+}
+
+#[test]
+fn what_was_proven_survives_everything_whatever_its_level() {
+    for end in ENDS {
+        let mut story = Story::of(Level::Memory);
+        let append = story.leveled(Level::Memory, 2);
+        story.acked(append, 0);
+        let (begun, place) = (story.mark(), story.place());
+        let seen = Seen { offset: 1, content: Ok(story.records(append)[1]) };
+        story.push(Kind::Proven(Proven { begun, place, seen }));
+        story.end(end);
+        let mut lost = story.clone();
+        story.final_read(&[(append, 0)]);
+        story.assert_clean();
+        lost.final_read(&[]);
+        lost.assert_guilty("durability", "is lost");
     }
 }
 
