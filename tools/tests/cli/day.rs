@@ -211,10 +211,14 @@ fn a_day_in_the_life_of_a_log() {
     day.read_the_prices();
     day.verify_since(&yesterday);
 
-    // Somebody changes a byte on disk.
+    // Somebody changes a byte on disk, of what is nowhere else: what the store has, too, would be read from there.
+    day.text_of(&["log", "alter", "ledger", "--tiered", "off"]);
+    day.an_hour();
+    day.an_hour();
     day.audit(&[]).text();
     day.served.take().unwrap().stop();
-    let file = &segments(&day.place("data"), 2)[1];
+    let files = segments(&day.place("data"), 2);
+    let file = &files[files.len() - 2];
     flip_a_byte(file);
     let found = run(&["inspect", file.to_str().unwrap(), "--verify", "--json"]);
     assert_eq!(found.code, 1, "{}", found.stderr);
@@ -229,6 +233,11 @@ fn a_day_in_the_life_of_a_log() {
     assert_eq!((&alarm["log"], &alarm["partition"]), (&"ledger".into(), &0.into()), "{alarm}");
     assert_eq!(alarm["first_offset"], damaged["first"], "where the disk was changed");
     assert_eq!(alarm["end_offset"], damaged["next"]);
+    let scrubbed = day.served().run(&["log", "scrub", "ledger"]);
+    let said = String::from_utf8(scrubbed.stdout.clone()).unwrap();
+    scrubbed.failed(4);
+    let offsets = format!("offsets {}..{}", damaged["first"], damaged["next"]);
+    assert!(said.contains(&offsets), "{said}");
 }
 
 /// Changes a byte in the middle of a file.
